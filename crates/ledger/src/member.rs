@@ -37,6 +37,12 @@ pub(crate) fn admit(
     Ok(Effects { registry: vec![(key, window.to_value())], ..Effects::default() })
 }
 
+/// The highest sequence number that a member has used, from the value under [`window_key`].
+#[must_use]
+pub fn highest_sequence(window: Option<&Value>) -> u64 {
+    Window::from_value(window).highest
+}
+
 /// The genesis set: `identity ‖ H("member", public description)` under each member's key.
 pub(crate) fn genesis_effects(genesis: &Genesis) -> Effects {
     let registry = genesis.members.iter().map(|member| {

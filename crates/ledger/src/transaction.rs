@@ -117,6 +117,15 @@ impl Transaction {
         }
     }
 
+    /// Bodies that lie in the side store once it has taken effect.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        match &self.body.action {
+            Action::Grant(grant) => vec![grant.to_octets()],
+            Action::Enter(_) | Action::Revoke(_) | Action::Request(_) => Vec::new(),
+        }
+    }
+
     /// All keys that it may read.
     #[must_use]
     pub fn reads(&self) -> Reads {

@@ -29,7 +29,7 @@ pub struct Text(#[tls_codec(with = "crate::codec::text")] pub String);
 /// What a patient allows. Only *complete* grants so far: the whole general strand of each holder.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
 pub struct Terms {
-    /// Purposes of use (HL7 v3 codes); none means treatment.
+    /// Purposes of use (HL7 v3 codes); none means any, as in a FHIR Consent without `provision.purpose`.
     pub purposes: Vec<Text>,
     /// From when, milliseconds since 1970 UTC.
     pub begin_ms: u64,
@@ -42,7 +42,7 @@ impl Terms {
     /// Whether they allow `purpose` at `time_ms`.
     #[must_use]
     pub fn allow(&self, purpose: &str, time_ms: u64) -> bool {
-        self.allow_at(time_ms) && self.purposes.iter().any(|p| p.0 == purpose)
+        self.allow_at(time_ms) && (self.purposes.is_empty() || self.purposes.iter().any(|p| p.0 == purpose))
     }
 
     /// Whether `time_ms` lies in their period.

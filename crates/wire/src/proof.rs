@@ -158,8 +158,10 @@ pub enum Invalid {
 pub struct Complete {
     /// The member.
     pub member: u32,
-    /// Number of pages: `0..pages-1` are present, `pages` is absent.
+    /// Number of pages: `0..pages-1` are present, `pages` is absent at `height`.
     pub pages: u64,
+    /// The height at which it is complete: that of the state, or of the request when more was entered since.
+    pub height: u64,
     /// Record versions, or items, in them.
     pub leaves: u64,
     /// Height of its newest entry.
@@ -225,7 +227,9 @@ impl Document {
         if !state.strands.keys().eq(&strands) || !state.registry.keys().eq(&registry) {
             return Err(Invalid::Context("the state shows other places than the document speaks of".into()));
         }
-        let checker = Checker { genesis, state: &state };
+        let requested = self.request.as_ref().and_then(|r| state.strands[&request_key(&r.id)]);
+        let since = requested.as_ref().and_then(Entry::from_value).map_or(state.height, |entry| entry.height);
+        let checker = Checker { genesis, state: &state, since };
         let holders = checker.complete(&self.holders, StrandKind::Holders)?;
         let pinned = checker.pinned(&self.holders)?;
         let kind = match self.subject {
@@ -268,14 +272,16 @@ impl Document {
 
 /// Checks one strand against a proved state: for readers that have the state itself.
 ///
-/// `lookup` gives what the state has at a place. Pages must be all entries `0..n-1`, heights never falling, and entry
-/// `n` absent.
+/// `lookup` gives what the state, of height `tip`, has at a place. Pages must be all entries `0..n-1`, heights never
+/// falling, and entry `n` absent, or entered after `since`: entries never change, so what is absent or newer in the
+/// state was absent at `since`.
 ///
 /// # Errors
 /// What does not fit, as a sentence.
 pub fn check_strand(
     strand: &ShownStrand,
     kind: StrandKind,
+    (tip, since): (u64, u64),
     lookup: impl Fn(&Key) -> Option<Entry>,
 ) -> Result<Complete, String> {
     let first = strand.pages.first().ok_or("no page is shown, not even the opening")?;
@@ -309,10 +315,12 @@ pub fn check_strand(
         newest = entry.height;
     }
     let pages = strand.pages.len() as u64;
-    if lookup(&strand.place(pages)).is_some() {
-        return Err(format!("page {pages} is on the ledger but was not shown: the end is missing"));
-    }
-    Ok(Complete { member: strand.member, pages, leaves, newest })
+    let height = match lookup(&strand.place(pages)) {
+        None => tip,
+        Some(next) if next.height > since => next.height - 1,
+        Some(_) => return Err(format!("page {pages} is on the ledger but was not shown: the end is missing")),
+    };
+    Ok(Complete { member: strand.member, pages, height, leaves, newest })
 }
 
 /// An item of the strand of holders: where a holder's strands begin.
@@ -343,6 +351,8 @@ pub fn pinned_in(pages: &[OpenedPage]) -> Result<BTreeMap<(u32, StrandKind), Pin
 struct Checker<'a> {
     genesis: &'a Genesis,
     state: &'a Verified,
+    /// Strands must be complete at this height at least.
+    since: u64,
 }
 
 impl Checker<'_> {
@@ -359,7 +369,7 @@ impl Checker<'_> {
 
     fn complete(&self, strand: &ShownStrand, kind: StrandKind) -> Result<Complete, Invalid> {
         self.genesis.member(strand.member).ok_or(Invalid::UnknownMember(strand.member))?;
-        check_strand(strand, kind, |place| self.entry(place)).map_err(|reason| self.strand(strand.member, reason))
+        check_strand(strand, kind, (self.state.height, self.since), |place| self.entry(place)).map_err(|reason| self.strand(strand.member, reason))
     }
 
     fn pinned(&self, holders: &ShownStrand) -> Result<BTreeMap<(u32, StrandKind), Pinned>, Invalid> {
