@@ -149,7 +149,7 @@ pub(crate) fn database(prefix: &str, name: &str, page_cache: CacheRef) -> FixedC
     let prefix = format!("{prefix}-{name}");
     FixedConfig {
         merkle_config: TreeConfig {
-            journal_partition: format!("{prefix}-tree"),
+            journal_partition: format!("{prefix}-tree-journal"),
             metadata_partition: format!("{prefix}-tree-metadata"),
             items_per_blob: NZU64!(65_536),
             write_buffer: NZUsize!(1 << 16),

@@ -29,6 +29,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// decides the memory of an idle member.
 const QUOTA: Quota = Quota::per_second(NZU32!(128));
 
+/// Stack of the thread that starts the engine: its futures nest deeply, most of all in unoptimised builds. It is
+/// reserved, not used.
+const STACK: usize = 64 << 20;
+
 /// Why a chain did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -99,7 +103,7 @@ pub fn start(config: Config) -> Result<(Chain, Running), Failure> {
     let settings = engine::Config::new()
         .with_worker_threads(2)
         .with_storage_directory(config.directory.join("engine"));
-    let thread = std::thread::Builder::new().name("chain".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("chain".into()).stack_size(STACK).spawn(move || {
         let run = std::panic::AssertUnwindSafe(|| {
             engine::Runner::new(settings).start(|context| async move {
                 let signer = node::private_key(&config);
