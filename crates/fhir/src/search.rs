@@ -79,6 +79,7 @@ pub fn parameters(resource_type: &str) -> Vec<(&'static str, Kind)> {
 
 /// A value by which a resource is found.
 #[derive(Clone, PartialEq)]
+#[expect(missing_debug_implementations, reason = "values may be health data")]
 pub struct IndexValue {
     /// The parameter's code.
     pub param: &'static str,
@@ -88,6 +89,7 @@ pub struct IndexValue {
 
 /// A value of a parameter's type.
 #[derive(Clone, PartialEq)]
+#[expect(missing_debug_implementations, reason = "values may be health data")]
 pub enum Indexed {
     /// A code and its system.
     Token {
@@ -278,6 +280,7 @@ pub enum Prefix {
 
 /// One alternative that is asked for.
 #[derive(Clone, PartialEq)]
+#[expect(missing_debug_implementations, reason = "values may be health data")]
 pub enum Wanted {
     /// A token; `system`: any (`None`), none (`Some(None)`), or this.
     Token {
@@ -329,6 +332,7 @@ pub enum Wanted {
 
 /// One parameter of a query; any of its alternatives may hold.
 #[derive(Clone, PartialEq)]
+#[expect(missing_debug_implementations, reason = "values may be health data")]
 pub struct Filter {
     /// The parameter's code.
     pub param: String,

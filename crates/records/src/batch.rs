@@ -74,7 +74,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut flushes: mpsc::Receiver<Flush>, m
                 backoff = Duration::from_millis(100);
                 for flush in waiting.drain(..) {
                     // Who asked may be gone; then nobody needs to know.
-                    drop(flush.send(height));
+                    let _gone = flush.send(height);
                 }
             }
             Err(error) => {

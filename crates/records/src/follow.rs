@@ -16,10 +16,11 @@ const REMEMBER_EVERY: u64 = 100;
 
 /// Runs until `stop` says so.
 pub(crate) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+    let stopped = stop.clone();
     loop {
         let followed = tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
-            followed = follow(&inner, &stop) => followed,
+            followed = follow(&inner, &stopped) => followed,
         };
         if let Err(error) = followed {
             tracing::warn!(%error, "following the ledger stopped; it goes on in a second");

@@ -15,7 +15,7 @@ use crate::{
 };
 use consent::Wish;
 use fhir::json::Value;
-use identity::{Action, Role};
+use identity::Action;
 use ledger::{
     Action as Entered, Rejection,
     consent::{GROUP_ALL, Grant, Revoke, SLOT_COUNTS, Slot},
@@ -236,14 +236,6 @@ impl Inner {
         };
         let all = futures::future::join(own, futures::future::join_all(others));
         drop(tokio::time::timeout(TAKEN_UP, all).await);
-    }
-
-    /// A patient may act for a Patient here if it is theirs.
-    pub(crate) fn own_patient(who: &Caller) -> Option<&str> {
-        match &who.person.role {
-            Role::Patient { patient } => Some(patient),
-            Role::Operator | Role::Clinician => None,
-        }
     }
 
     /// Title of a member, for people.

@@ -231,3 +231,56 @@ pub(crate) fn parse_condition(condition: &str) -> Result<Vec<(String, String)>, 
 fn percent_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Into::into)
 }
+
+/// A search value as the store keeps it.
+pub(crate) fn index_entry(value: fhir::search::IndexValue) -> IndexEntry {
+    use fhir::search::Indexed;
+    use store::IndexValue;
+    let indexed = match value.value {
+        Indexed::Token { system, code } => IndexValue::Token { system, code },
+        Indexed::String { text, normal } => IndexValue::String { text, normal },
+        Indexed::Date { low_ms, high_ms } => IndexValue::Date { low_ms, high_ms },
+        Indexed::Reference { target_type, target } => IndexValue::Reference { target_type, target },
+        Indexed::Uri(uri) => IndexValue::Uri(uri),
+        Indexed::Number { low, high, system, code } => IndexValue::Number { low, high, system, code },
+    };
+    IndexEntry { param: value.param.to_owned(), value: indexed }
+}
+
+fn filter(filter: fhir::search::Filter) -> Filter {
+    use fhir::search::Wanted;
+    use store::System;
+    let test = |wanted| match wanted {
+        Wanted::Token { system, code } => {
+            let system = match system {
+                None => System::Any,
+                Some(None) => System::None,
+                Some(Some(system)) => System::Is(system),
+            };
+            Test::Token { system, code }
+        }
+        Wanted::StringStarts(text) => Test::StringStarts(text),
+        Wanted::StringExact(text) => Test::StringExact(text),
+        Wanted::StringContains(text) => Test::StringContains(text),
+        Wanted::Date { prefix: p, low_ms, high_ms } => Test::Date { prefix: prefix(p), low_ms, high_ms },
+        Wanted::Reference { target_type, target } => Test::Reference { target_type, target },
+        Wanted::Uri(uri) => Test::Uri(uri),
+        Wanted::Number { prefix: p, low, high, system, code } => Test::Number { prefix: prefix(p), low, high, system, code },
+        Wanted::Missing(missing) => Test::Missing(missing),
+    };
+    Filter { param: filter.param, alternatives: filter.alternatives.into_iter().map(test).collect() }
+}
+
+fn prefix(prefix: fhir::search::Prefix) -> store::Prefix {
+    use fhir::search::Prefix as Asked;
+    match prefix {
+        Asked::Eq => store::Prefix::Eq,
+        Asked::Ne => store::Prefix::Ne,
+        Asked::Gt => store::Prefix::Gt,
+        Asked::Lt => store::Prefix::Lt,
+        Asked::Ge => store::Prefix::Ge,
+        Asked::Le => store::Prefix::Le,
+        Asked::Sa => store::Prefix::Sa,
+        Asked::Eb => store::Prefix::Eb,
+    }
+}

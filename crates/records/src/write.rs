@@ -9,12 +9,11 @@ mod bundle;
 mod plan;
 
 pub use bundle::EntryOutcome;
-pub(crate) use plan::{Made, version_put};
+pub(crate) use plan::{Made, Plan, version_put};
 
 use crate::{Caller, Error, Inner, Records, Stored, grants, local::parse_condition};
 use fhir::json::Value;
 use identity::Action;
-use plan::Plan;
 use store::{ResourceKey, Version};
 
 /// What a write did.

@@ -1,0 +1,555 @@
+//! A read across members, at the reader: grant → finalized request → releases, each checked against this member's
+//! own ledger → bytes by hash → one answer with its proof. What cannot be proved complete is named, never left out.
+
+use crate::{
+    Caller, CallRefused, Denied, Error, Inner, Records,
+    answer::opened_pages,
+    documents::{GrantReceivedDoc, space},
+    gate::{Claim, decide_grant},
+    outbox::{Plain, StrandName},
+    proofs::Shown,
+    status::audit_line,
+};
+use fhir::json::{Limits, Value, object};
+use identity::{Action, Purpose};
+use ledger::{Action as Entered, access::Request};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use store::Commit;
+use tokio::sync::watch;
+use wire::{
+    Format as _, Hash,
+    hash::{merkle_path, merkle_root},
+    message::{
+        AccessItem, Ask, GranteeSlot, Outcome, RELEASE_INFO, REQUEST_SLOT_PLAIN, Release, ReleasedPage, ReleasedRecord,
+        RequestSlot, ShownEntry, SlotContext,
+        peer::{GetPack, GetSlot, Method, SlotAnswer},
+        reader_key_hash, released_hash, seal_slot, slot_leaf,
+    },
+    proof::{ShownRequest, ShownStrand, Subject, check_strand, pinned_in},
+    seal::{Opener, open_once},
+    state::GrantEntry,
+    strand::{StrandKind, entry_key, plain_hash, sealed_hash},
+};
+
+/// How long holders are waited for.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long a request's slots and an answer's pages are kept.
+const KEEP: Duration = Duration::from_secs(15 * 60);
+/// Answers kept for paging.
+const RESULTS_MAX: usize = 64;
+/// Requests under way at most.
+const READS_MAX: usize = 256;
+
+/// One entry of an answer.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The holder's address of the resource, or a `urn:uuid:`.
+    pub full_url: String,
+    /// JSON as the holder wrote it.
+    pub content: Arc<Vec<u8>>,
+    /// `match`, `include` or `outcome`.
+    pub mode: &'static str,
+}
+
+/// An answer that is ready to be paged.
+#[derive(Debug, Clone)]
+pub struct ResultSet {
+    /// Its id.
+    pub id: String,
+}
+
+/// A page of an answer.
+#[derive(Debug, Clone)]
+pub struct ResultPage {
+    /// The answer's id.
+    pub id: String,
+    /// Entries of this page.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins.
+    pub next_offset: Option<usize>,
+    /// Resources that match, in all pages.
+    pub total: usize,
+    /// Id of the proof document.
+    pub proof: String,
+}
+
+struct Kept {
+    person: String,
+    entries: Vec<Entry>,
+    total: usize,
+    proof: String,
+    at: Instant,
+}
+
+/// Answers that may be paged.
+#[derive(Default)]
+pub(crate) struct Results {
+    kept: HashMap<String, Kept>,
+    order: VecDeque<String>,
+}
+
+/// A request under way.
+pub(crate) struct Pending {
+    slots: Vec<(u32, Vec<u8>)>,
+    public: Vec<u8>,
+    opener: Opener,
+    releases: watch::Sender<BTreeMap<u32, Release>>,
+    at: Instant,
+}
+
+/// A holder's part that was proved.
+struct Part {
+    strand: ShownStrand,
+    release: Option<ShownEntry>,
+    resources: Vec<(String, Arc<Vec<u8>>)>,
+    entered: u64,
+}
+
+impl Records {
+    /// Reads a patient's complete record from all holders.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] without a grant, with what is missing; no part of the record is given then.
+    pub async fn everything_network(&self, who: &Caller, patient: &str, purpose: Purpose) -> Result<ResultSet, Error> {
+        let inner = &self.0;
+        inner.allow(who, &Action::ReadNetwork)?;
+        inner.living("Patient", patient).await?;
+        let (grant_key, slot) = inner.grant_for(patient, purpose).await?;
+        inner.audit_network(who, patient).await?;
+        let (id, height, releases) = inner.request(who, &grant_key, &slot, purpose).await?;
+        inner.collect(who, patient, &grant_key, &slot, (id, height), releases).await
+    }
+
+    /// A page of an answer that the same person got.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when it is older than 15 minutes or the member was restarted.
+    pub fn result_page(&self, who: &Caller, id: &str, offset: usize, limit: usize) -> Result<ResultPage, Error> {
+        let results = self.0.results.lock().expect("no panic while held");
+        let kept = results.kept.get(id).filter(|kept| kept.person == who.person.id && kept.at.elapsed() < KEEP);
+        let kept = kept.ok_or_else(|| Error::NotFound("this answer is not kept any more: ask again".into()))?;
+        let end = (offset + limit.clamp(1, 1_000)).min(kept.entries.len());
+        let entries = kept.entries.get(offset..end).unwrap_or_default().to_vec();
+        let next_offset = (end < kept.entries.len()).then_some(end);
+        Ok(ResultPage { id: id.into(), entries, next_offset, total: kept.total, proof: kept.proof.clone() })
+    }
+}
+
+impl Inner {
+    async fn audit_network(&self, who: &Caller, patient: &str) -> Result<(), Error> {
+        let audit = vec![audit_line(who, "everything-network", "Patient", patient)];
+        let commit = Commit { audit, ..Commit::default() };
+        self.store.commit(commit).await.map_err(Error::internal("writing the audit line"))
+    }
+
+    /// The newest grant in force under which this member may read this Patient's record.
+    async fn grant_for(&self, patient: &str, purpose: Purpose) -> Result<([u8; 32], GranteeSlot), Error> {
+        let received = self.documents.all::<GrantReceivedDoc>(space::GRANT_RECEIVED, &[]).await?;
+        let mut received: Vec<_> = received.into_iter().filter(|(_, doc)| doc.owner == patient).collect();
+        received.sort_by_key(|(_, doc)| std::cmp::Reverse(doc.height));
+        let mut reason = None;
+        for (key, doc) in received {
+            let Ok(grant_key) = <[u8; 32]>::try_from(key) else { continue };
+            let (_, values) = self.chain.registry(vec![wire::state::grant_key(&grant_key)]).await?;
+            let grant = values.first().and_then(Option::as_ref).and_then(GrantEntry::from_value);
+            let claim = Claim {
+                grant,
+                terms: &doc.slot.terms,
+                grantee: doc.slot.grantee,
+                reader: self.config.me,
+                purpose: purpose.code(),
+            };
+            match decide_grant(&claim, &self.chain.tip()) {
+                Ok(()) => return Ok((grant_key, doc.slot)),
+                Err(denied) => reason = reason.or(Some(denied.to_string())),
+            }
+        }
+        let reason = reason.unwrap_or_else(|| "the patient has granted this member nothing".into());
+        let how = format!(
+            "{reason}. To read across members, ask the patient for a grant: a Consent at the patient's home with the \
+             Organization \"{}\" as actor, covering the purpose {}",
+            self.me.title,
+            purpose.code()
+        );
+        Err(Denied::Grant(how).into())
+    }
+
+    /// Has a request finalized. From then on those concerned fetch their slots and answer.
+    async fn request(
+        &self,
+        who: &Caller,
+        grant_key: &[u8; 32],
+        grant: &GranteeSlot,
+        purpose: Purpose,
+    ) -> Result<(ShownRequest, u64, watch::Receiver<BTreeMap<u32, Release>>), Error> {
+        let opener = Opener::generate();
+        let public = opener.public();
+        let reader_key = reader_key_hash(&public);
+        let mut slots = Vec::new();
+        for member in &self.config.genesis.members {
+            let at_holder = grant.patient_keys.iter().find(|h| h.member == member.number).map(|h| h.key);
+            let asked = member.number != self.config.me && (at_holder.is_some() || member.number == grant.home);
+            let slot = if asked {
+                RequestSlot::Ask(Ask {
+                    grant_key: *grant_key,
+                    patient_key: at_holder.unwrap_or([0; 32]),
+                    purpose: purpose.code().into(),
+                    role: who.person.role.name().into(),
+                })
+            } else {
+                RequestSlot::Empty
+            };
+            let context = SlotContext::Request {
+                network: self.network,
+                reader: self.config.me,
+                member: member.number,
+                reader_key: &reader_key,
+            };
+            let sealed = seal_slot(&member.hpke, &context, &slot, REQUEST_SLOT_PLAIN);
+            slots.push((member.number, sealed.map_err(Error::internal("sealing a request"))?));
+        }
+        let leaves: Vec<Hash> = slots.iter().map(|(member, sealed)| slot_leaf(*member, sealed)).collect();
+        let slots_root = merkle_root(&leaves);
+        let request = Request { group: ledger::consent::GROUP_ALL, slots_root, reader_key };
+        // The slots must be there before anybody can learn that they are asked for.
+        let (sender, releases) = watch::channel(BTreeMap::new());
+        let pending = Pending { slots, public, opener, releases: sender, at: Instant::now() };
+        {
+            let mut reads = self.reads.lock().expect("no panic while held");
+            reads.retain(|_, read| read.at.elapsed() < KEEP);
+            if reads.len() >= READS_MAX {
+                return Err(Error::unavailable("too many reads across members are under way at this member"));
+            }
+            // Named by its root until the transaction has an id: both are asked for by the ledger's word only.
+            reads.insert(slots_root, pending);
+        }
+        let (id, height) = self.submit(Entered::Request(request)).await?;
+        let mut reads = self.reads.lock().expect("no panic while held");
+        if let Some(pending) = reads.remove(&slots_root) {
+            reads.insert(id, pending);
+        }
+        let shown =
+            ShownRequest { id, group: ledger::consent::GROUP_ALL, slots_root, reader_key, grant_key: *grant_key };
+        Ok((shown, height, releases))
+    }
+
+    /// A member fetches its slot of a request of ours.
+    pub(crate) fn slot_for(&self, from: u32, body: &[u8]) -> Result<Vec<u8>, CallRefused> {
+        let GetSlot { request } = GetSlot::from_octets(body).map_err(|e| CallRefused::new(400, e.to_string()))?;
+        let reads = self.reads.lock().expect("no panic while held");
+        let pending = reads.get(&request).ok_or_else(|| CallRefused::new(404, "no such request is under way"))?;
+        let index = pending.slots.iter().position(|(member, _)| *member == from);
+        let index = index.ok_or_else(|| CallRefused::new(404, "the request has no slot for the caller"))?;
+        let leaves: Vec<Hash> = pending.slots.iter().map(|(member, sealed)| slot_leaf(*member, sealed)).collect();
+        let answer = SlotAnswer {
+            index: index as u32,
+            count: pending.slots.len() as u32,
+            sealed: pending.slots[index].1.clone(),
+            path: merkle_path(&leaves, index),
+            reader_key: pending.public.clone(),
+        };
+        Ok(answer.to_octets())
+    }
+
+    /// A holder answers a request of ours.
+    pub(crate) fn take_release(&self, from: u32, request: &Hash, sealed: Vec<u8>) -> Result<(), CallRefused> {
+        let reads = self.reads.lock().expect("no panic while held");
+        let pending = reads.get(request).ok_or_else(|| CallRefused::new(404, "no such request is under way"))?;
+        let associated = Release::associated(self.network, request, from);
+        let bad = |reason: String| CallRefused::new(400, reason);
+        let plain = pending.opener.open(RELEASE_INFO, &associated, &sealed).map_err(|e| bad(e.to_string()))?;
+        let release = Release::from_octets(&plain).map_err(|e| bad(e.to_string()))?;
+        let holder = self.member(from).ok_or_else(|| bad("the caller is not a member".into()))?;
+        let fits = release.request == *request && release.holder == from && release.reader == self.config.me;
+        if !fits || !release.signed_by(&holder.identity, self.network) {
+            return Err(bad("the release is not the caller's for this request and reader".into()));
+        }
+        pending.releases.send_modify(|releases| drop(releases.insert(from, release)));
+        Ok(())
+    }
+
+    /// Waits for the holders, checks what they sent, and puts the answer together.
+    async fn collect(
+        &self,
+        who: &Caller,
+        patient: &str,
+        grant_key: &[u8; 32],
+        grant: &GranteeSlot,
+        (request, requested): (ShownRequest, u64),
+        mut releases: watch::Receiver<BTreeMap<u32, Release>>,
+    ) -> Result<ResultSet, Error> {
+        let pinned = pinned_in(&grant.pages).map_err(Error::internal("reading the list of holders"))?;
+        let me = self.config.me;
+        let holders: Vec<u32> =
+            pinned.keys().filter(|(_, kind)| *kind == StrandKind::Records).map(|(member, _)| *member).collect();
+        let others: Vec<u32> = holders.iter().copied().filter(|m| *m != me).collect();
+        let all = releases.wait_for(|releases| others.iter().all(|m| releases.contains_key(m)));
+        // Who has not answered in time is named below.
+        drop(tokio::time::timeout(WAIT, all).await);
+        let arrived = releases.borrow().clone();
+        let (mut parts, mut problems): (Vec<Part>, Vec<(u32, String)>) = (Vec::new(), Vec::new());
+        for holder in &holders {
+            let part = if *holder == me {
+                self.own_part(patient, requested).await.map_err(|e| e.to_string())
+            } else {
+                match arrived.get(holder) {
+                    Some(release) => self.part(release, &request, requested, grant_key).await,
+                    None => Err(format!("no answer within {} seconds", WAIT.as_secs())),
+                }
+            };
+            match part {
+                Ok(part) if part.strand.pinned().as_ref() == pinned.get(&(*holder, StrandKind::Records)) => parts.push(part),
+                Ok(_) => problems.push((*holder, "the strand shown is not the one that the patient's wallet pinned".into())),
+                Err(reason) => problems.push((*holder, reason)),
+            }
+        }
+        let list = ShownStrand { member: grant.home, key: grant.holders.clone(), pages: grant.pages.clone() };
+        if let Err(reason) = self.check(&list, StrandKind::Holders, requested).await? {
+            problems.push((grant.home, format!("the list of holders is not complete: {reason}. Ask the patient to renew the grant")));
+        }
+        self.reads.lock().expect("no panic while held").remove(&request.id);
+        parts.sort_by_key(|part| part.strand.member);
+        let (entries, total) = self.entries(patient, &parts, &problems);
+        let shown = Shown {
+            subject: Subject::Record,
+            holders: list,
+            parts: parts.iter().map(|p| p.strand.clone()).collect(),
+            releases: parts.iter().filter_map(|p| p.release.clone()).collect(),
+            request: Some(request),
+            min_height: parts.iter().map(|p| p.entered).max().unwrap_or(requested).max(requested),
+        };
+        let proof = self.prove(who, shown).await?;
+        Ok(self.keep(who, entries, total, proof))
+    }
+
+    /// Keeps an answer for paging.
+    pub(crate) fn keep(&self, who: &Caller, entries: Vec<Entry>, total: usize, proof: String) -> ResultSet {
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut results = self.results.lock().expect("no panic while held");
+        let kept = Kept { person: who.person.id.clone(), entries, total, proof, at: Instant::now() };
+        results.kept.insert(id.clone(), kept);
+        results.order.push_back(id.clone());
+        while results.order.len() > RESULTS_MAX {
+            if let Some(oldest) = results.order.pop_front() {
+                results.kept.remove(&oldest);
+            }
+        }
+        ResultSet { id }
+    }
+
+    /// Checks a strand against this member's own ledger.
+    pub(crate) async fn check(&self, strand: &ShownStrand, kind: StrandKind, since: u64) -> Result<Result<u64, String>, Error> {
+        let places: Vec<_> = strand.places().collect();
+        let (tip, values) = self.chain.strands(places.clone()).await?;
+        let entry = |value: &Option<[u8; 64]>| value.as_ref().and_then(wire::state::Entry::from_value);
+        let found: HashMap<_, _> = places.into_iter().zip(values.iter().map(entry)).collect();
+        let complete = check_strand(strand, kind, (tip, since), |place| found.get(place).copied().flatten());
+        Ok(complete.map(|complete| complete.newest))
+    }
+
+    /// This member's own part: nothing is released to oneself, all is checked alike.
+    async fn own_part(&self, patient: &str, since: u64) -> Result<Part, Error> {
+        if !self.outbox(crate::outbox::LANE_RECORDS, 1).await?.is_empty() {
+            self.flush().await?;
+        }
+        let strand = self.strand(&StrandName::records(patient)).await?;
+        let strand = strand.ok_or_else(|| Error::unavailable("nothing of this patient is entered here yet"))?;
+        let pages = opened_pages(self, &strand, 0..strand.next).await?;
+        let shown = ShownStrand { member: self.config.me, key: strand.key, pages };
+        let entered = self.check(&shown, StrandKind::Records, since).await?.map_err(Error::unavailable)?;
+        let mut resources = Vec::new();
+        let mut after = None;
+        loop {
+            let found = self.store.members(patient, after.take(), 500).await.map_err(Error::internal("reading a record"))?;
+            let Some(last) = found.last() else { break };
+            after = Some(last.key.clone());
+            for version in found {
+                let name = format!("{}/{}", version.key.resource_type, version.key.id);
+                resources.extend(version.content.map(|content| (name, Arc::new(content))));
+            }
+        }
+        Ok(Part { strand: shown, release: None, resources, entered })
+    }
+
+    /// A holder's part: entry, completeness, bytes.
+    async fn part(
+        &self,
+        release: &Release,
+        request: &ShownRequest,
+        requested: u64,
+        grant_key: &[u8; 32],
+    ) -> Result<Part, String> {
+        let holder = release.holder;
+        if release.access.member != holder {
+            return Err("its access entry is another member's".into());
+        }
+        let place = entry_key(holder, &release.access.tag);
+        let entry = self.awaited(&place).await.ok_or("its access entry is not on the ledger")?;
+        if entry.commitment != release.access.page.commitment(&place) {
+            return Err("its access entry is not what was entered".into());
+        }
+        if entry.height < requested {
+            return Err("its access entry is older than the request".into());
+        }
+        let item = release.access.page.payloads().filter_map(|p| AccessItem::from_octets(p).ok());
+        let item = item.into_iter().find(|i| i.request == request.id && i.reader_key == request.reader_key && i.grant_key == *grant_key);
+        let item = item.ok_or("its access entry does not name this request")?;
+        let record = match (&release.record, item.outcome) {
+            (Some(record), Outcome::Released) => record,
+            _ => return Err(format!("refused: {}", item.reason)),
+        };
+        let pages = record.pages.iter().map(ReleasedPage::opened).collect();
+        let strand = ShownStrand { member: holder, key: record.key.clone(), pages };
+        if released_hash(&strand.commitments()) != item.released {
+            return Err("it released other pages than its access entry says".into());
+        }
+        // INVARIANT: the reader's own state, not before the request's height, whatever the holder sends.
+        self.check(&strand, StrandKind::Records, requested).await.map_err(|e| e.to_string())??;
+        let records = record.pages.iter().flat_map(|page| match page {
+            ReleasedPage::Records(records) => records.as_slice(),
+            ReleasedPage::Items(_) => &[],
+        });
+        let resources = self.open(holder, records).await?;
+        Ok(Part { strand, release: Some(release.access.clone()), resources, entered: entry.height })
+    }
+
+    /// A place that may be a block ahead of this member.
+    async fn awaited(&self, place: &Hash) -> Option<wire::state::Entry> {
+        for _ in 0..20 {
+            if let Some(entry) = self.entry(place).await.ok()? {
+                return Some(entry);
+            }
+            let mut tips = self.chain.tips();
+            drop(tokio::time::timeout(Duration::from_millis(500), tips.changed()).await);
+        }
+        None
+    }
+
+    /// Fetches, checks and opens records; gives the current version of each resource that is not deleted.
+    async fn open<'a>(
+        &self,
+        holder: u32,
+        records: impl Iterator<Item = &'a ReleasedRecord>,
+    ) -> Result<Vec<(String, Arc<Vec<u8>>)>, String> {
+        let mut packs: HashMap<Hash, Vec<u8>> = HashMap::new();
+        let mut current: BTreeMap<String, (u32, Option<Arc<Vec<u8>>>)> = BTreeMap::new();
+        for record in records {
+            if !packs.contains_key(&record.pack) {
+                packs.insert(record.pack, self.pack(holder, record.pack).await?);
+            }
+            let pack = &packs[&record.pack];
+            let (from, to) = (record.offset as usize, record.offset as usize + record.length as usize);
+            let sealed = pack.get(from..to).ok_or("a record lies outside its pack")?;
+            if sealed_hash(sealed) != record.sealed {
+                return Err("the bytes of a record are not those that were entered".into());
+            }
+            let plain = open_once(&record.key, crate::batch::RECORD_CONTEXT, sealed).map_err(|e| e.to_string())?;
+            if plain_hash(&plain) != record.plain {
+                return Err("a record is not what was entered".into());
+            }
+            let (name, version, content) = match Plain::from_octets(&plain) {
+                Some(Plain::Resource(json)) => {
+                    let value = fhir::json::parse(json, Limits::default()).map_err(|_| "a record is not JSON")?;
+                    let version = value.get("meta").and_then(|m| m.text("versionId")).and_then(|v| v.parse().ok());
+                    let (of, id) = (value.text("resourceType"), value.text("id"));
+                    let (Some(of), Some(id), Some(version)) = (of, id, version) else {
+                        return Err("a record has no type, id or version".into());
+                    };
+                    (format!("{of}/{id}"), version, Some(Arc::new(json.to_vec())))
+                }
+                Some(Plain::Deletion(name)) => {
+                    let name = std::str::from_utf8(name).map_err(|_| "a deletion is malformed")?;
+                    let (name, version) = name.split_once("/_history/").ok_or("a deletion is malformed")?;
+                    (name.to_owned(), version.parse().map_err(|_| "a deletion is malformed")?, None)
+                }
+                _ => return Err("a record is of a kind that does not belong here".into()),
+            };
+            let newest = current.entry(name).or_insert((0, None));
+            if version >= newest.0 {
+                *newest = (version, content);
+            }
+        }
+        Ok(current.into_iter().filter_map(|(name, (_, content))| content.map(|c| (name, c))).collect())
+    }
+
+    /// A pack from its holder, or from whoever has a copy.
+    async fn pack(&self, owner: u32, pack: Hash) -> Result<Vec<u8>, String> {
+        if let Ok(Some(kept)) = self.vault.read(owner, vault::PackId(pack)).await {
+            return Ok(kept);
+        }
+        let body = GetPack { owner, pack }.to_octets();
+        let me = self.config.me;
+        let rest = self.config.genesis.members.iter().map(|m| m.number).filter(|m| *m != owner && *m != me);
+        for member in [owner].into_iter().chain(rest) {
+            // Bytes are trusted by their hash, whoever gives them; each record is checked against its commitment.
+            if let Ok(octets) = self.call(member, Method::GetPack, body.clone()).await {
+                return Ok(octets);
+            }
+        }
+        Err("its bytes are to be had neither from it nor from a replica".into())
+    }
+
+    fn entries(&self, patient: &str, parts: &[Part], problems: &[(u32, String)]) -> (Vec<Entry>, usize) {
+        let mut entries = Vec::new();
+        let urn = || format!("urn:uuid:{}", uuid::Uuid::new_v4());
+        for part in parts {
+            let base = self.base(part.strand.member);
+            for (name, content) in &part.resources {
+                entries.push(Entry { full_url: format!("{base}/{name}"), content: content.clone(), mode: "match" });
+            }
+        }
+        let total = entries.len();
+        for part in parts {
+            let content = Arc::new(self.provenance(patient, part).write());
+            entries.push(Entry { full_url: urn(), content, mode: "include" });
+        }
+        for (member, reason) in problems {
+            let text = format!("{} is not part of this answer: {reason}", self.title(*member));
+            let issue = fhir::validate::Issue::error("incomplete", "", text);
+            let content = Arc::new(fhir::outcome::outcome(&[issue]).write());
+            entries.push(Entry { full_url: urn(), content, mode: "outcome" });
+        }
+        (entries, total)
+    }
+
+    pub(crate) fn base(&self, member: u32) -> &str {
+        self.config.fhir_bases.get(&member).map_or("", String::as_str)
+    }
+
+    /// Where a part comes from.
+    fn provenance(&self, patient: &str, part: &Part) -> Value {
+        let member = part.strand.member;
+        let base = self.base(member);
+        let targets = part.resources.iter().map(|(name, _)| object([("reference", format!("{base}/{name}").into())]));
+        let mut targets: Vec<Value> = targets.collect();
+        if targets.is_empty() {
+            targets.push(object([("reference", format!("{}/Patient/{patient}", self.config.fhir_base).into())]));
+        }
+        let name = self.member(member).map_or("", |m| m.name.as_str());
+        let who = object([
+            ("reference", format!("Organization/{name}").into()),
+            ("display", self.title(member).into()),
+        ]);
+        object([
+            ("resourceType", "Provenance".into()),
+            ("id", uuid::Uuid::new_v4().to_string().into()),
+            ("target", Value::Array(targets)),
+            ("recorded", fhir::instant(crate::now_ms() as i64).into()),
+            (
+                "activity",
+                object([(
+                    "coding",
+                    Value::Array(vec![object([
+                        ("system", "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle".into()),
+                        ("code", "disclose".into()),
+                    ])]),
+                )]),
+            ),
+            ("agent", Value::Array(vec![object([("who", who)])])),
+        ])
+    }
+}
