@@ -1,0 +1,72 @@
+//! Every error of a use case, as a status and an OperationOutcome: one exhaustive table.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use fhir::{outcome::outcome, validate::Issue};
+use records::{Denied, Error};
+
+/// The content type of FHIR JSON.
+pub(crate) const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+
+/// An answer that is not what was asked for.
+pub(crate) struct Fault {
+    pub(crate) status: StatusCode,
+    pub(crate) issues: Vec<Issue>,
+    retry_after_s: Option<u32>,
+}
+
+impl Fault {
+    pub(crate) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+        Self { status, issues: vec![Issue::error(code, "", text)], retry_after_s: None }
+    }
+
+    pub(crate) fn bad_request(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", text)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let one = |status, code| Self::new(status, code, text.clone());
+        match error {
+            Error::Denied(Denied::Unauthenticated) => one(StatusCode::UNAUTHORIZED, "login"),
+            Error::Denied(Denied::Role(_) | Denied::Grant(_)) => one(StatusCode::FORBIDDEN, "forbidden"),
+            Error::NotFound(_) => one(StatusCode::NOT_FOUND, "not-found"),
+            Error::Gone => one(StatusCode::GONE, "deleted"),
+            Error::Conflict(_) => one(StatusCode::CONFLICT, "conflict"),
+            Error::Precondition(_) => one(StatusCode::PRECONDITION_FAILED, "conflict"),
+            Error::Invalid(issues) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, issues, retry_after_s: None },
+            Error::Unprocessable { expression, reason } => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                issues: vec![Issue::error("business-rule", expression, reason)],
+                retry_after_s: None,
+            },
+            Error::BadRequest(_) => one(StatusCode::BAD_REQUEST, "invalid"),
+            Error::Unavailable { retry_after_s, .. } => {
+                Self { retry_after_s: Some(retry_after_s), ..one(StatusCode::SERVICE_UNAVAILABLE, "transient") }
+            }
+            Error::Internal { operation, source } => {
+                tracing::error!(operation, %source, "a use case failed");
+                one(StatusCode::INTERNAL_SERVER_ERROR, "exception")
+            }
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let body = outcome(&self.issues).write();
+        let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

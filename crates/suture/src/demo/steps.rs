@@ -1,0 +1,297 @@
+//! The demo's six steps.
+
+use super::{
+    DemoArgs,
+    world::{Person, World, number},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use fhir::json::{Value, object};
+use lab::{client::link, stories};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+fn heading(number: u8, text: &str) {
+    println!("\n{number}. {text}");
+}
+
+/// Runs the demo; members are stopped whatever happens.
+pub(super) async fn all(args: DemoArgs) -> Result<ExitCode> {
+    let began = Instant::now();
+    let root = match &args.dir {
+        Some(dir) => std::path::absolute(dir)?,
+        None => std::env::temp_dir().join(format!("suture-demo-{}", std::process::id())),
+    };
+    ensure!(!root.join("genesis").exists(), "{} has a network already: choose another --dir", root.display());
+    println!("Suture: one patient, many hospitals, one history. Everything lies in {}", root.display());
+    heading(1, &format!("{} members as {} processes", args.members, args.members));
+    let mut world = World::start(&root, usize::from(args.members)).await?;
+    let told = tell(&args, &mut world, began).await;
+    let stopped = world.stop().await;
+    match told {
+        Ok(()) => {
+            stopped?;
+            println!("\nAll checks held; all members stopped cleanly. {:.0} s in all.", began.elapsed().as_secs_f64());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            println!("\n✗ {error:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn tell(args: &DemoArgs, world: &mut World, began: Instant) -> Result<()> {
+    for member in &world.members {
+        let plan = &member.plan;
+        println!("   {:<7} {:<22} {:<14} {}", plan.name, plan.title, plan.kind, plan.web_base());
+    }
+    heading(2, "Patients' stories, each at several members");
+    load(args, world).await?;
+    heading(3, "Wallets, enrolment, and everything anchored");
+    anchor(world).await?;
+    let manifest = world.write_manifest()?;
+    if args.stay {
+        println!("\nReady. Tokens and addresses are in {}; Ctrl-C stops all members.", manifest.display());
+        tokio::signal::ctrl_c().await?;
+        return Ok(());
+    }
+    let patient = world.people.iter().find(|p| p.role == "patient" && p.patient.contains_key("south"));
+    let patient = patient.context("a patient has records at south")?.name.clone();
+    heading(4, &format!("{patient} allows South Hospital to read"));
+    let files = read(world, &patient).await?;
+    heading(5, &format!("{patient} sees who read"));
+    list(world, &patient).await?;
+    heading(6, "In short");
+    println!(
+        "   Five organisations that do not open their systems to one another gave one complete record,\n   \
+         and each of them had to leave a finalized trace before a key left it. Nobody holds it all: no\n   \
+         centre, no health data on the ledger. The proof in the folder convinces anybody who has the\n   \
+         genesis, today or in years, without asking any of the members."
+    );
+    println!("\n   left behind: {}", world.root.display());
+    println!("   proof:       {}", files.display());
+    println!("   try next:    suture demo --stay, then open a member's page in a browser, or");
+    println!("                curl -H \"Authorization: Bearer $(jq -r .members[0].operator_token {})\" \\", manifest.display());
+    println!("                  $(jq -r .members[0].fhir {})/Patient", manifest.display());
+    println!("   ready after {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn load(args: &DemoArgs, world: &mut World) -> Result<()> {
+    let names: Vec<String> = world.members.iter().map(|m| m.plan.name.clone()).collect();
+    for (member, name) in [("north", "Dr. Amara Nwosu"), ("south", "Dr. Mateo Rivera"), ("clinic", "Dr. Priya Raman")] {
+        let token = world.add_person(member, name, "clinician", None).await?;
+        world.people.push(Person { name: name.into(), role: "clinician", member: member.into(), token, patient: BTreeMap::new() });
+    }
+    let began = Instant::now();
+    let (mut resources, mut stories_told) = (0, BTreeMap::new());
+    for patient in stories::people(usize::from(args.patients), args.seed, &names)? {
+        let (ids, count) = world.load(&patient).await?;
+        resources += count;
+        *stories_told.entry(patient.story).or_insert(0) += 1;
+        let home = ids.get(&patient.home).context("the home has a Patient")?;
+        let token = world.add_person(&patient.home, &patient.name, "patient", Some(home)).await?;
+        world.people.push(Person { name: patient.name, role: "patient", member: patient.home, token, patient: ids });
+    }
+    let stories: Vec<String> = stories_told.iter().map(|(story, count)| format!("{story} × {count}")).collect();
+    println!("   {} patients ({}): {resources} resources in {:.1} s", args.patients, stories.join(", "), began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn anchor(world: &World) -> Result<()> {
+    let began = Instant::now();
+    for person in world.people.iter().filter(|p| p.role == "patient") {
+        world.enrol(&person.member, &person.patient).await?;
+    }
+    println!("   {} wallets, each holder's strand pinned, in {:.1} s", world.people.len() - 3, began.elapsed().as_secs_f64());
+    let statuses = world.settled().await?;
+    let (mut pages, mut versions) = (0, 0);
+    println!("   {:<8} {:>7} {:>16} {:>9} {:>24}", "member", "pages", "record versions", "batches", "finality p50 / p99 ms");
+    for status in &statuses {
+        let finality = status.get("finality_ms").cloned().unwrap_or(Value::Null);
+        pages += number(status, "pages");
+        versions += number(status, "record_versions");
+        println!(
+            "   {:<8} {:>7} {:>16} {:>9} {:>16} / {}",
+            status.text("member").unwrap_or_default(),
+            number(status, "pages"),
+            number(status, "record_versions"),
+            number(status, "batches"),
+            number(&finality, "p50"),
+            number(&finality, "p99")
+        );
+    }
+    ensure!(versions > 0 && pages > 0, "nothing was finalized");
+    println!("   {versions} record versions on {pages} pages finalized");
+    Ok(())
+}
+
+/// Step 4; gives the proof's file.
+async fn read(world: &World, name: &str) -> Result<PathBuf> {
+    let person = world.person(name)?;
+    let (home, south) = (world.member(&person.member)?, world.member("south")?);
+    let (patient, clinician) = (world.client(person), world.client(world.person("Dr. Mateo Rivera")?));
+    let at_south = &person.patient["south"];
+    let url = format!("{}/Patient/{at_south}/$everything?scope=network&_count=200", south.plan.fhir());
+    let refused = clinician.get(&url).await?.expect(403, "reading without a grant")?.json()?;
+    ensure!(refused.text("resourceType") == Some("OperationOutcome"), "a refusal is an OperationOutcome and nothing else");
+    println!("   without a grant: 403, and no part of the record");
+
+    let found = patient.get(&format!("{}/Organization?name:exact=South%20Hospital", home.plan.fhir())).await?;
+    let found = patient.entries(found).await?;
+    ensure!(found.len() == 1, "each member has exactly one Organization for each member");
+    let organization = found[0].get("resource").and_then(|r| r.text("id")).context("the Organization has an id")?;
+    let consent = consent(&person.patient[&person.member], organization);
+    let began = Instant::now();
+    patient.post(&format!("{}/Consent", home.plan.fhir()), &consent).await?.expect(201, "granting")?;
+    println!("   granted: a Consent at {}, final after {} ms", home.plan.title, began.elapsed().as_millis());
+
+    let began = Instant::now();
+    let first = clinician.get(&url).await?.expect(200, "reading across members")?;
+    let took = began.elapsed();
+    let proof = link(&first, "proof").context("the answer links to its proof")?;
+    let entries = clinician.entries(first).await?;
+    let document = clinician.get(&proof).await?.expect(200, "fetching the proof")?.body;
+    let file = world.root.join("record.proof");
+    std::fs::write(&file, &document)?;
+    compare(world, person, &entries).await?;
+    println!("   read from all holders in {} ms; the proof ({} kB) says:", took.as_millis(), document.len() / 1_024);
+    let lines = check(world, &file)?;
+    for member in person.patient.keys() {
+        let title = &world.member(member)?.plan.title;
+        ensure!(lines.iter().any(|l| l.starts_with(&format!("{title}: complete: pages 0.."))), "the proof does not say that {title} is complete");
+    }
+    damage(world, &document)?;
+    Ok(file)
+}
+
+/// The answer is the union of the holders' own, octet for octet.
+async fn compare(world: &World, person: &Person, entries: &[Value]) -> Result<()> {
+    let mut read: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut provenances = BTreeSet::new();
+    for entry in entries {
+        let resource = entry.get("resource").context("an entry has a resource")?;
+        match (entry.get("search").and_then(|s| s.text("mode")), resource.text("resourceType")) {
+            (Some("match"), _) => {
+                read.insert(entry.text("fullUrl").context("an entry has a fullUrl")?.to_owned(), resource.write());
+            }
+            (Some("include"), Some("Provenance")) => {
+                let agents = resource.get("agent").and_then(Value::as_array).unwrap_or_default();
+                let who = agents.first().and_then(|a| a.get("who")).and_then(|w| w.text("display"));
+                provenances.insert(who.unwrap_or_default().to_owned());
+            }
+            (_, of) => bail!("the answer has an unexpected {}", of.unwrap_or("entry")),
+        }
+    }
+    let mut expected = BTreeMap::new();
+    for (member, id) in &person.patient {
+        let at = world.member(member)?;
+        let local = at.operator.get(&format!("{}/Patient/{id}/$everything?_count=100", at.plan.fhir())).await?;
+        let local = at.operator.entries(local).await?;
+        println!("   {:<22} {:>3} resources", at.plan.title, local.len());
+        ensure!(provenances.contains(&at.plan.title), "no Provenance names {}", at.plan.title);
+        for entry in &local {
+            let url = entry.text("fullUrl").context("an entry has a fullUrl")?;
+            expected.insert(url.to_owned(), entry.get("resource").context("an entry has a resource")?.write());
+        }
+    }
+    let missing = expected.keys().filter(|url| !read.contains_key(*url)).count();
+    let extra = read.keys().filter(|url| !expected.contains_key(*url)).count();
+    ensure!(missing == 0 && extra == 0, "the answer lacks {missing} resources of the holders and has {extra} of nobody's");
+    ensure!(read == expected, "a resource in the answer is not as its holder serves it");
+    ensure!(provenances.len() == person.patient.len(), "one Provenance for each member with a part");
+    println!("   {} resources, each octet as its holder serves it", read.len());
+    Ok(())
+}
+
+/// Runs `proof check` as anybody would.
+fn check(world: &World, file: &PathBuf) -> Result<Vec<String>> {
+    let output = Command::new(std::env::current_exe()?).args(["proof", "check"]).arg(file).arg("--genesis").arg(&world.genesis).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in text.lines() {
+        println!("     {line}");
+    }
+    ensure!(output.status.success(), "`proof check` says that the proof is not valid");
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// One changed bit must make the document invalid.
+fn damage(world: &World, document: &[u8]) -> Result<()> {
+    let mut changed = document.to_vec();
+    let at = changed.len() / 2;
+    changed[at] ^= 1;
+    let file = world.root.join("changed.proof");
+    std::fs::write(&file, &changed)?;
+    let output = Command::new(std::env::current_exe()?).args(["proof", "check"]).arg(&file).arg("--genesis").arg(&world.genesis).output()?;
+    std::fs::remove_file(&file)?;
+    ensure!(output.status.code() == Some(1), "a document with one changed bit was not refused");
+    println!("   the same document with one bit changed: not valid");
+    Ok(())
+}
+
+async fn list(world: &World, name: &str) -> Result<()> {
+    let person = world.person(name)?;
+    let home = world.member(&person.member)?;
+    let patient = world.client(person);
+    let url = format!("{}/AuditEvent?patient={}&scope=network", home.plan.fhir(), person.patient[&person.member]);
+    let first = patient.get(&url).await?.expect(200, "asking who read")?;
+    let proof = link(&first, "proof").context("the list links to its proof")?;
+    let events = patient.entries(first).await?;
+    println!("   {:<16} {:<10} {:<8} {:<21} {}", "who", "role", "purpose", "when", "what");
+    let text = |event: &Value, path: &[&str]| -> String {
+        let mut at = event;
+        for step in path {
+            let next = match at {
+                Value::Array(items) => items.first().and_then(|i| i.get(step)),
+                other => other.get(step),
+            };
+            let Some(next) = next else { return String::new() };
+            at = next;
+        }
+        at.as_str().unwrap_or_default().to_owned()
+    };
+    let mut holders = BTreeSet::new();
+    for entry in &events {
+        let event = entry.get("resource").context("an entry has a resource")?;
+        let who = text(event, &["agent", "who", "display"]);
+        let purpose = event.get("purposeOfEvent").and_then(Value::as_array).and_then(|p| p.first());
+        let purpose = purpose.map(|p| text(p, &["coding", "code"])).unwrap_or_default();
+        let role = event.get("agent").and_then(Value::as_array).and_then(|a| a.first());
+        let role = role.map(|a| text(a, &["role", "text"])).unwrap_or_default();
+        let what = text(event, &["entity", "what", "display"]);
+        let when = text(event, &["recorded"]);
+        println!("   {who:<16} {role:<10} {purpose:<8} {:<21} {what}: {}", &when[..19.min(when.len())], text(event, &["outcomeDesc"]));
+        ensure!(who == "South Hospital" && role == "clinician" && purpose == "TREAT", "the list has an entry that nobody made");
+        holders.insert(what);
+    }
+    let others = person.patient.len() - 1;
+    ensure!(events.len() == others && holders.len() == others, "the list has {} entries, {others} holders released", events.len());
+    let file = world.root.join("accesses.proof");
+    std::fs::write(&file, patient.get(&proof).await?.expect(200, "fetching the list's proof")?.body)?;
+    println!("   the list is complete by its own proof:");
+    check(world, &file)?;
+    Ok(())
+}
+
+fn consent(patient: &str, organization: &str) -> Value {
+    let concept = |system: &str, code: &str| {
+        object([("coding", Value::Array(vec![object([("system", system.into()), ("code", code.into())])]))])
+    };
+    let actor = object([
+        ("role", concept("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "IRCP")),
+        ("reference", object([("reference", format!("Organization/{organization}").into())])),
+    ]);
+    object([
+        ("resourceType", "Consent".into()),
+        ("status", "active".into()),
+        ("scope", concept("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy")),
+        ("category", Value::Array(vec![concept("http://terminology.hl7.org/CodeSystem/v3-ActCode", "IDSCL")])),
+        ("patient", object([("reference", format!("Patient/{patient}").into())])),
+        ("policyRule", concept("http://terminology.hl7.org/CodeSystem/v3-ActCode", "OPTIN")),
+        ("provision", object([("type", "permit".into()), ("actor", Value::Array(vec![actor]))])),
+    ])
+}
