@@ -1,10 +1,10 @@
 //! The replicated application: executes blocks into the two databases.
 
 use crate::{
+    Pace, Receipt, Tip,
     block::{BODY_OCTETS_MAX, Block, Dbs, Scheme, SyncTarget, TRANSACTIONS_MAX, body_hash},
     bodies::Bodies,
     pool::{Pool, Waiting},
-    Pace, Receipt, Tip,
 };
 use commonware_consensus::{
     marshal::ancestry::Ancestry,
@@ -174,7 +174,10 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for App {
 
     fn sync_targets(block: &Block) -> (SyncTarget, SyncTarget) {
         let Header { registry, strands, .. } = &block.header;
-        (EngineTarget::new(registry.root, registry.range.clone()), EngineTarget::new(strands.root, strands.range.clone()))
+        (
+            EngineTarget::new(registry.root, registry.range.clone()),
+            EngineTarget::new(strands.root, strands.range.clone()),
+        )
     }
 
     async fn genesis(&mut self) -> Block {

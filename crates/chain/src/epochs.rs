@@ -1,10 +1,17 @@
 //! One consensus engine per epoch; the next epoch's set comes from the last block of the one before.
 
-use crate::{app::App, block::{Block, Key, Scheme}};
+use crate::{
+    app::App,
+    block::{Block, Key, Scheme},
+};
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Heightable as _, Reporter,
-    marshal::{Update, core::Mailbox as MarshalMailbox, standard::{Deferred, Standard}},
+    marshal::{
+        Update,
+        core::Mailbox as MarshalMailbox,
+        standard::{Deferred, Standard},
+    },
     simplex::{
         self,
         config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy},

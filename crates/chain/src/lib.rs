@@ -213,7 +213,12 @@ impl Chain {
     ///
     /// # Errors
     /// [`ProveError`] when no certified block of that height comes within ten seconds.
-    pub async fn prove(&self, registry: Vec<Key>, strands: Vec<Key>, min_height: u64) -> Result<StateProof, ProveError> {
+    pub async fn prove(
+        &self,
+        registry: Vec<Key>,
+        strands: Vec<Key>,
+        min_height: u64,
+    ) -> Result<StateProof, ProveError> {
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Prove { registry, strands, min_height, reply };
         self.asks.send(ask).await.map_err(|_| ProveError::Stopped)?;

@@ -14,7 +14,12 @@ use commonware_broadcast::buffered;
 use commonware_codec::FixedSize as _;
 use commonware_consensus::{
     Reporter, Reporters,
-    marshal::{self, Update, core::Actor as MarshalActor, resolver::p2p as marshal_resolver, standard::{Deferred, Standard}},
+    marshal::{
+        self, Update,
+        core::Actor as MarshalActor,
+        resolver::p2p as marshal_resolver,
+        standard::{Deferred, Standard},
+    },
     simplex,
     types::{Epoch, FixedEpocher, ViewDelta},
 };
@@ -155,7 +160,8 @@ where
         .expect("the archive of blocks opens");
     let (certificates, blocks) = (Checked::new(certificates, damage.clone()), Checked::new(blocks, damage));
 
-    let blocks_per_epoch = NonZeroU64::new(config.genesis.parameters.blocks_per_epoch).expect("the genesis was checked");
+    let blocks_per_epoch =
+        NonZeroU64::new(config.genesis.parameters.blocks_per_epoch).expect("the genesis was checked");
     let epocher = FixedEpocher::new(blocks_per_epoch);
     let plan = SyncPlan::init(context.child("plan"), PREFIX.to_owned()).await;
     let (probe, probe_mailbox) = Probe::new(probe::Config {
@@ -280,14 +286,7 @@ where
         blocks,
     };
     let manager_handle = manager.start(vote, certificate, resolver_channel);
-    let serving = Serve {
-        genesis,
-        pool,
-        tip,
-        asks,
-        marshal: marshal.clone(),
-        state: stateful_mailbox,
-    };
+    let serving = Serve { genesis, pool, tip, asks, marshal: marshal.clone(), state: stateful_mailbox };
     let serve_handle = serve::start(context.child("serve"), serving, gossip);
     let handle = context.child("supervisor").spawn(move |_| async move {
         let ended = Handle::select([

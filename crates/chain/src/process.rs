@@ -100,9 +100,7 @@ pub fn start(config: Config) -> Result<(Chain, Running), Failure> {
     let chain = Chain { asks: ask, tip: tips, shared: shared.clone() };
     let (stop, stopped) = oneshot::channel();
     let (tell, ended) = watch::channel(None);
-    let settings = engine::Config::new()
-        .with_worker_threads(2)
-        .with_storage_directory(config.directory.join("engine"));
+    let settings = engine::Config::new().with_worker_threads(2).with_storage_directory(config.directory.join("engine"));
     let thread = std::thread::Builder::new().name("chain".into()).stack_size(STACK).spawn(move || {
         let run = std::panic::AssertUnwindSafe(|| {
             engine::Runner::new(settings).start(|context| async move {
@@ -131,9 +129,15 @@ pub fn start(config: Config) -> Result<(Chain, Running), Failure> {
                 let network = network.start();
                 let track = track(oracle.clone(), directory);
                 let parts = Parts { config, bodies, track, asks, tip: Arc::new(tip), shared };
-                let (node, _) =
-                    node::start::<_, _, _, _, _, Nobody>(context.child("node"), parts, oracle.clone(), oracle, channels, None)
-                        .await;
+                let (node, _) = node::start::<_, _, _, _, _, Nobody>(
+                    context.child("node"),
+                    parts,
+                    oracle.clone(),
+                    oracle,
+                    channels,
+                    None,
+                )
+                .await;
                 tokio::select! {
                     _ = stopped => None,
                     ended = network => Some(format!("the network ended: {ended:?}")),
@@ -176,7 +180,7 @@ fn track(oracle: lookup::Oracle<ed25519::PublicKey>, directory: Vec<(ed25519::Pu
         let (primary, secondary): (Vec<_>, Vec<_>) =
             directory.iter().cloned().partition(|(key, _)| set.position(key).is_some());
         let map = |peers: Vec<(ed25519::PublicKey, SocketAddr)>| -> Map<ed25519::PublicKey, Address> {
-            Map::from_iter_dedup(peers.into_iter().map(|(key, address)| (key, Address::Symmetric(address.into()))))
+            Map::from_iter_dedup(peers.into_iter().map(|(key, address)| (key, Address::Symmetric(address))))
         };
         let peers = AddressableTrackedPeers::new(map(primary), map(secondary));
         oracle.lock().expect("no panic while held").track(epoch.get(), peers);

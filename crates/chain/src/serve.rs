@@ -156,7 +156,7 @@ where
                             continue;
                         }
                         let waiting = waiting(transaction, octets.into());
-                        let gossip: Bytes = vec![waiting.octets.clone()].encode().into();
+                        let gossip: Bytes = vec![waiting.octets.clone()].encode();
                         match pool.add(waiting, Some(reply)) {
                             Ok(()) => drop(sender.send(Recipients::All, gossip, false)),
                             Err(reply) => drop(reply.map(|reply| reply.send(Err(SubmitError::Full)))),
@@ -199,7 +199,7 @@ where
                 for own in pool.own() {
                     match reader.judge(&own.transaction).await {
                         Ok(()) => {
-                            let gossip: Bytes = vec![own.octets].encode().into();
+                            let gossip: Bytes = vec![own.octets].encode();
                             drop(sender.send(Recipients::All, gossip, false));
                         }
                         Err(ledger::Rejection::Expired) => pool.settle(&own.id, &Err(SubmitError::Expired)),
@@ -269,7 +269,13 @@ where
     }
 
     /// Proves keys at one state root, and finds the block that has this root and a certificate at or above it.
-    async fn prove(&self, clock: &impl Clock, registry: &[Key], strands: &[Key], min_height: u64) -> Option<StateProof> {
+    async fn prove(
+        &self,
+        clock: &impl Clock,
+        registry: &[Key],
+        strands: &[Key],
+        min_height: u64,
+    ) -> Option<StateProof> {
         for _ in 0..PROVE_STEPS {
             if self.tip.borrow().height >= min_height.max(1)
                 && let Some(proof) = self.prove_now(registry, strands, min_height).await

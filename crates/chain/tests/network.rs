@@ -112,7 +112,10 @@ async fn four_validators_finalize_prove_and_catch_up() {
     let receipt = first.submit(network.enter(1, 3, 1_000, 9).encode()).await.unwrap();
     let (fourth, handle) = network.start(4, directory.path());
     let mut tips = fourth.tips();
-    tokio::time::timeout(Duration::from_secs(60), tips.wait_for(|tip| tip.height >= receipt.height)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), tips.wait_for(|tip| tip.height >= receipt.height))
+        .await
+        .unwrap()
+        .unwrap();
     let (_, values) = fourth.strands(vec![entry_key(1, &[9; 32])]).await.unwrap();
     assert!(values[0].is_some(), "a member that was down has caught up");
     let block = fourth.block(receipt.height).await.unwrap().unwrap();

@@ -37,7 +37,11 @@ pub(crate) async fn status(State(app): State<App>, headers: HeaderMap) -> Result
     Ok((JSON, app.records.status_for(&who).await?.to_json().write()).into_response())
 }
 
-pub(crate) async fn proof(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Fault> {
+pub(crate) async fn proof(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Fault> {
     let who = caller(&app, &headers).await?;
     let octets = app.records.proof(&who, &id).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response())

@@ -185,7 +185,10 @@ mod tests {
         bundle.entry(Some("http://x/Observation/1"), Some(br#"{"v":7.20}"#), mode("match"));
         bundle.entry(None, None, object([("response", object([("status", "204".into())]))]));
         let text = String::from_utf8(bundle.write()).unwrap();
-        assert!(text.contains(r#"{"fullUrl":"http://x/Observation/1","resource":{"v":7.20},"search":{"mode":"match"}}"#), "{text}");
+        assert!(
+            text.contains(r#"{"fullUrl":"http://x/Observation/1","resource":{"v":7.20},"search":{"mode":"match"}}"#),
+            "{text}"
+        );
         assert!(text.contains(r#"{"response":{"status":"204"}}"#), "{text}");
         fhir::json::parse(text.as_bytes(), fhir::json::Limits::default()).unwrap();
     }

@@ -31,7 +31,13 @@ impl HttpTransport {
         Ok(Self { client, bases })
     }
 
-    async fn send(&self, call: Call, method: Method, body: Vec<u8>, signature: Signature) -> Result<(Vec<u8>, Signature), CallFailed> {
+    async fn send(
+        &self,
+        call: Call,
+        method: Method,
+        body: Vec<u8>,
+        signature: Signature,
+    ) -> Result<(Vec<u8>, Signature), CallFailed> {
         let failed = |reason: String| CallFailed { reason };
         let base = self.bases.get(&call.to).ok_or_else(|| failed("the member's address is not known".into()))?;
         let request = self

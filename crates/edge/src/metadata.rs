@@ -46,7 +46,13 @@ pub(crate) async fn metadata(State(app): State<App>) -> Response {
     });
     let rest = object([
         ("mode", "server".into()),
-        ("security", object([("description", "Bearer tokens of this member; reads across members need the patient's grant.".into())])),
+        (
+            "security",
+            object([(
+                "description",
+                "Bearer tokens of this member; reads across members need the patient's grant.".into(),
+            )]),
+        ),
         ("resource", Value::Array(resources.collect())),
         ("interaction", Value::Array(vec![code("transaction"), code("batch")])),
     ]);

@@ -11,7 +11,12 @@ use data_encoding::HEXLOWER;
 use records::CallRefused;
 use wire::message::peer::{Call, Method};
 
-pub(crate) async fn called(State(app): State<App>, Path(method): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn called(
+    State(app): State<App>,
+    Path(method): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     match call(&app, &method, &headers, body).await {
         Ok((answer, signature)) => ([("suture-signature", HEXLOWER.encode(&signature))], answer).into_response(),
         Err(CallRefused { code, reason }) => {
@@ -24,7 +29,8 @@ pub(crate) async fn called(State(app): State<App>, Path(method): Path<String>, h
 async fn call(app: &App, method: &str, headers: &HeaderMap, body: Bytes) -> Result<(Vec<u8>, [u8; 64]), CallRefused> {
     let refused = |reason: &str| CallRefused { code: 400, reason: reason.into() };
     let method = Method::parse(method).ok_or_else(|| CallRefused { code: 404, reason: "no such method".into() })?;
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(|| refused("a header is missing"));
+    let text =
+        |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(|| refused("a header is missing"));
     let call = Call {
         from: text("suture-from")?.parse().map_err(|_| refused("suture-from is no member number"))?,
         to: text("suture-to")?.parse().map_err(|_| refused("suture-to is no member number"))?,

@@ -29,7 +29,16 @@ pub(crate) fn accepts(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(accept) = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()) else { return Ok(()) };
     let takes = accept.split(',').any(|one| {
         let one = one.split(';').next().unwrap_or_default().trim();
-        matches!(one, "*/*" | "application/*" | "application/fhir+json" | "application/json" | "application/json+fhir" | "text/html" | "")
+        matches!(
+            one,
+            "*/*"
+                | "application/*"
+                | "application/fhir+json"
+                | "application/json"
+                | "application/json+fhir"
+                | "text/html"
+                | ""
+        )
     });
     if takes {
         return Ok(());
@@ -86,7 +95,8 @@ pub(crate) fn count(query: &mut Vec<(String, String)>) -> Result<usize, Fault> {
     match take(query, "_count") {
         None => Ok(50),
         Some(text) => {
-            let count: usize = text.parse().map_err(|_| Fault::bad_request("_count must be a number from 0 to 1000"))?;
+            let count: usize =
+                text.parse().map_err(|_| Fault::bad_request("_count must be a number from 0 to 1000"))?;
             Ok(count.min(1_000))
         }
     }

@@ -30,7 +30,8 @@ fn http_date(ms: i64) -> HeaderValue {
     use time::format_description::well_known::Rfc2822;
     let at = time::OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)).ok();
     let text = at.and_then(|at| at.format(&Rfc2822).ok()).map(|text| text.replace("+0000", "GMT"));
-    text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or_else(|| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+    text.and_then(|text| HeaderValue::from_str(&text).ok())
+        .unwrap_or_else(|| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
 
 fn resource(status: StatusCode, stored: Stored) -> Response {
@@ -96,7 +97,8 @@ pub(crate) async fn vread(
 ) -> Answer {
     accepts(&headers)?;
     let who = caller(&app, &headers).await?;
-    let version = version.parse().map_err(|_| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
+    let version =
+        version.parse().map_err(|_| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
     Ok(resource(StatusCode::OK, app.records.vread(&who, &of, &id, version).await?))
 }
 
@@ -142,7 +144,11 @@ pub(crate) async fn update(
     written(&app, &headers, done).await
 }
 
-pub(crate) async fn delete(State(app): State<App>, Path((of, id)): Path<(String, String)>, headers: HeaderMap) -> Answer {
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Path((of, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
     let who = caller(&app, &headers).await?;
     let done = app.records.delete(&who, &of, &id, if_match(&headers)?).await?;
     written(&app, &headers, done).await
@@ -201,7 +207,13 @@ pub(crate) async fn search_form(
     search_by(&app, &of, all, &uri, &headers).await
 }
 
-async fn search_by(app: &App, of: &str, mut query: Vec<(String, String)>, uri: &axum::http::Uri, headers: &HeaderMap) -> Answer {
+async fn search_by(
+    app: &App,
+    of: &str,
+    mut query: Vec<(String, String)>,
+    uri: &axum::http::Uri,
+    headers: &HeaderMap,
+) -> Answer {
     accepts(headers)?;
     let who = caller(app, headers).await?;
     let page = (take(&mut query, "_result"), take(&mut query, "_offset"));
@@ -209,10 +221,20 @@ async fn search_by(app: &App, of: &str, mut query: Vec<(String, String)>, uri: &
     let limit = count(&mut query)?;
     take(&mut query, "_format");
     if of == "AuditEvent" && scope.as_deref() == Some("network") {
-        let patient = take(&mut query, "patient").ok_or_else(|| Fault::bad_request("patient is needed: AuditEvent?patient=<id>&scope=network"))?;
+        let patient = take(&mut query, "patient")
+            .ok_or_else(|| Fault::bad_request("patient is needed: AuditEvent?patient=<id>&scope=network"))?;
         let patient = patient.strip_prefix("Patient/").unwrap_or(&patient).to_owned();
         if let (Some(id), offset) = page {
-            return result(app, &who, &ResultSet { id }, "AuditEvent", &[("patient".into(), patient)], offset, limit, uri);
+            return result(
+                app,
+                &who,
+                &ResultSet { id },
+                "AuditEvent",
+                &[("patient".into(), patient)],
+                offset,
+                limit,
+                uri,
+            );
         }
         let set = app.records.accesses(&who, &patient).await?;
         return result(app, &who, &set, "AuditEvent", &[("patient".into(), patient)], None, limit, uri);
@@ -224,7 +246,8 @@ async fn search_by(app: &App, of: &str, mut query: Vec<(String, String)>, uri: &
     let search = Search { resource_type: of.into(), params: query.clone(), after, limit };
     let found = app.records.search(&who, search).await?;
     let base = app.records.fhir_base();
-    let next = found.next.clone().map(|after| next_url(base, of, &query, &[("_count", limit.to_string()), ("_after", after)]));
+    let next =
+        found.next.clone().map(|after| next_url(base, of, &query, &[("_count", limit.to_string()), ("_after", after)]));
     Ok(json(StatusCode::OK, bundle::found(base, found, &self_url(app, uri), next)))
 }
 
@@ -243,7 +266,12 @@ fn result(
     let offset = offset.map_or(Ok(0), |o| o.parse()).map_err(|_| Fault::bad_request("_offset must be a number"))?;
     let page = app.records.result_page(who, &set.id, offset, limit.max(1))?;
     let extra = |offset: usize| {
-        [("scope", "network".to_owned()), ("_count", limit.to_string()), ("_result", set.id.clone()), ("_offset", offset.to_string())]
+        [
+            ("scope", "network".to_owned()),
+            ("_count", limit.to_string()),
+            ("_result", set.id.clone()),
+            ("_offset", offset.to_string()),
+        ]
     };
     let next = page.next_offset.map(|offset| next_url(app.records.fhir_base(), path, query, &extra(offset)));
     let proof = format!("{}/proofs/{}", app.web, page.proof);
@@ -282,7 +310,10 @@ pub(crate) async fn everything(
             let after = take(&mut query, "_after");
             let found = app.records.everything(&who, &id, after, limit).await?;
             let base = app.records.fhir_base();
-            let next = found.next.clone().map(|after| next_url(base, &path, &[], &[("_count", limit.to_string()), ("_after", after)]));
+            let next = found
+                .next
+                .clone()
+                .map(|after| next_url(base, &path, &[], &[("_count", limit.to_string()), ("_after", after)]));
             Ok(json(StatusCode::OK, bundle::found(base, found, &self_url(&app, &uri), next)))
         }
     }
@@ -314,7 +345,11 @@ pub(crate) async fn enrol(State(app): State<App>, Path(id): Path<String>, header
 }
 
 pub(crate) async fn unknown() -> Fault {
-    Fault::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this address: the FHIR base is /fhir, its description /fhir/metadata")
+    Fault::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "there is nothing at this address: the FHIR base is /fhir, its description /fhir/metadata",
+    )
 }
 
 pub(crate) async fn not_allowed() -> Fault {

@@ -64,11 +64,23 @@ pub const ROUTES: [Route; 22] = [
     route("DELETE", "/fhir/{type}/{id}", "person", "role", "delete"),
     route("GET", "/fhir/{type}/{id}/_history", "person", "role", "history"),
     route("GET", "/fhir/{type}/{id}/_history/{version}", "person", "role", "vread"),
-    route("GET", "/fhir/Patient/{id}/$everything", "person", "role; scope=network: the patient's grant", "everything; scope=network: an entry at each holder"),
+    route(
+        "GET",
+        "/fhir/Patient/{id}/$everything",
+        "person",
+        "role; scope=network: the patient's grant",
+        "everything; scope=network: an entry at each holder",
+    ),
     route("POST", "/fhir/Patient/{id}/$enrolment-code", "operator", "-", "own strand"),
     route("POST", "/fhir/Patient/{id}/$enrol", "operator", "one-time code of the holder's desk", "own strand"),
     route("GET", "/fhir", "public", "-", "-"),
-    route("POST", "/peer/v1/{method}", "member", "signature; releases: the patient's grant", "releases: an entry at the holder"),
+    route(
+        "POST",
+        "/peer/v1/{method}",
+        "member",
+        "signature; releases: the patient's grant",
+        "releases: an entry at the holder",
+    ),
 ];
 
 fn handler(route: &Route) -> Option<MethodRouter<App>> {
@@ -137,6 +149,10 @@ mod tests {
             .iter()
             .map(|r| format!("{} {} | {} | {} | {}\n", r.method, r.path, r.scope, r.consent, r.audit))
             .collect();
-        assert_eq!(listed, include_str!("../routes.txt"), "routes.txt is the golden list: review it, then write\n{listed}");
+        assert_eq!(
+            listed,
+            include_str!("../routes.txt"),
+            "routes.txt is the golden list: review it, then write\n{listed}"
+        );
     }
 }

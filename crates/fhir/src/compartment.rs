@@ -10,7 +10,8 @@ use std::{collections::HashMap, sync::LazyLock};
 
 /// Type → the paths whose references to a Patient put a resource into the patient's compartment.
 static PATHS: LazyLock<HashMap<String, Vec<Path>>> = LazyLock::new(|| {
-    let table = parse(include_bytes!("../tables/patient-compartment.json"), Limits::default()).expect("the table is JSON");
+    let table =
+        parse(include_bytes!("../tables/patient-compartment.json"), Limits::default()).expect("the table is JSON");
     let Value::Object(types) = table else { return HashMap::new() };
     let paths = |of: &str, params: &Value| {
         let params = params.as_array().unwrap_or_default().iter().filter_map(Value::as_str);

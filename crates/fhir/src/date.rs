@@ -6,7 +6,8 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 #[must_use]
 pub fn instant(ms: i64) -> String {
     let ms = ms.clamp(-62_135_596_800_000, 253_402_300_799_999);
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let at =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         at.year(),
@@ -78,7 +79,8 @@ fn moment(date: Date, text: &str) -> Option<(i64, i64)> {
         return None;
     }
     // A leap second is the last one that clocks have.
-    let time = Time::from_hms(u8::try_from(hour).ok()?, u8::try_from(minute).ok()?, second.unwrap_or(0).min(59) as u8).ok()?;
+    let time =
+        Time::from_hms(u8::try_from(hour).ok()?, u8::try_from(minute).ok()?, second.unwrap_or(0).min(59) as u8).ok()?;
     if second.unwrap_or(0) > 60 {
         return None;
     }

@@ -86,7 +86,9 @@ impl Path {
 }
 
 fn push(steps: &mut Vec<Step>, part: &str) -> Option<()> {
-    let inside = |name: &str| part.strip_prefix(name).and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.strip_suffix(')'));
+    let inside = |name: &str| {
+        part.strip_prefix(name).and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.strip_suffix(')'))
+    };
     if let Some(of) = inside("as").or_else(|| inside("ofType")) {
         return retype(steps, of.trim());
     }
@@ -151,12 +153,30 @@ fn field<'a>(value: &'a Value, name: &str) -> Vec<&'a Value> {
 fn is_type(rest: &str) -> bool {
     let lower = rest.chars().next().map(|c| c.to_ascii_lowercase()).map(|c| format!("{c}{}", &rest[c.len_utf8()..]));
     rest.starts_with(|c: char| c.is_ascii_uppercase())
-        && (R4.has_type(rest) || lower.is_some_and(|lower| is_primitive(&lower) && PRIMITIVES.contains(&lower.as_str())))
+        && (R4.has_type(rest)
+            || lower.is_some_and(|lower| is_primitive(&lower) && PRIMITIVES.contains(&lower.as_str())))
 }
 
 const PRIMITIVES: [&str; 19] = [
-    "base64Binary", "boolean", "canonical", "code", "date", "dateTime", "decimal", "id", "instant", "integer",
-    "markdown", "oid", "positiveInt", "string", "time", "unsignedInt", "uri", "url", "uuid",
+    "base64Binary",
+    "boolean",
+    "canonical",
+    "code",
+    "date",
+    "dateTime",
+    "decimal",
+    "id",
+    "instant",
+    "integer",
+    "markdown",
+    "oid",
+    "positiveInt",
+    "string",
+    "time",
+    "unsignedInt",
+    "uri",
+    "url",
+    "uuid",
 ];
 
 fn items(value: &Value) -> Vec<&Value> {

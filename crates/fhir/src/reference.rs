@@ -106,7 +106,9 @@ fn rewrite_in(value: &mut Value, name: &str, replace: &impl Fn(&str) -> Option<S
                 *text = new;
             }
         }
-        Value::Object(members) => members.iter_mut().for_each(|(name, value)| rewrite_in(value, &name.clone(), replace)),
+        Value::Object(members) => {
+            members.iter_mut().for_each(|(name, value)| rewrite_in(value, &name.clone(), replace))
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| rewrite_in(item, name, replace)),
         _ => {}
     }

@@ -85,7 +85,9 @@ impl Schema {
         };
         for set in table(include_bytes!("../tables/required-valuesets.ndjson.gz")) {
             let codes = match set.get("codes") {
-                Some(Value::Object(systems)) => systems.iter().flat_map(|(_, codes)| codes.as_array().unwrap_or_default()),
+                Some(Value::Object(systems)) => {
+                    systems.iter().flat_map(|(_, codes)| codes.as_array().unwrap_or_default())
+                }
                 _ => continue,
             };
             let codes = codes.filter_map(Value::as_str).map(str::to_owned).collect();

@@ -164,7 +164,19 @@ fn values(kind: Kind, value: &Value, add: &mut impl FnMut(Indexed)) {
         (Kind::String, Value::String(text)) => add(Indexed::String { text: text.clone(), normal: normal(text) }),
         (Kind::String, Value::Object(members)) => {
             // HumanName and Address: each part is searched, the whole too.
-            let parts = ["text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country"];
+            let parts = [
+                "text",
+                "family",
+                "given",
+                "prefix",
+                "suffix",
+                "line",
+                "city",
+                "district",
+                "state",
+                "postalCode",
+                "country",
+            ];
             for (_, part) in members.iter().filter(|(name, _)| parts.contains(&name.as_str())) {
                 match part {
                     Value::Array(items) => items.iter().for_each(|item| values(kind, item, add)),
@@ -216,7 +228,9 @@ fn values(kind: Kind, value: &Value, add: &mut impl FnMut(Indexed)) {
 
 fn reference(text: &str, add: &mut impl FnMut(Indexed)) {
     match target(text) {
-        Target::Relative { resource_type, id } => add(Indexed::Reference { target_type: Some(resource_type), target: id }),
+        Target::Relative { resource_type, id } => {
+            add(Indexed::Reference { target_type: Some(resource_type), target: id })
+        }
         Target::Contained => {}
         _ => add(Indexed::Reference { target_type: None, target: text.to_owned() }),
     }
@@ -402,11 +416,15 @@ fn wanted(kind: Kind, modifier: Option<&str>, text: &str) -> Result<Wanted, &'st
         (Kind::String, Some("contains")) => Wanted::StringContains(normal(&unescape(text))),
         (Kind::Date, None) => {
             let (prefix, rest) = prefix(text);
-            let (low_ms, high_ms) = parse_date(rest).ok_or("a date is YYYY, YYYY-MM, YYYY-MM-DD or with a time, perhaps after eq, ne, gt, ge, lt, le, sa or eb")?;
+            let (low_ms, high_ms) = parse_date(rest).ok_or(
+                "a date is YYYY, YYYY-MM, YYYY-MM-DD or with a time, perhaps after eq, ne, gt, ge, lt, le, sa or eb",
+            )?;
             Wanted::Date { prefix, low_ms, high_ms }
         }
         (Kind::Reference, modifier) => match (target(text), modifier) {
-            (Target::Relative { resource_type, id }, None) => Wanted::Reference { target_type: Some(resource_type), target: id },
+            (Target::Relative { resource_type, id }, None) => {
+                Wanted::Reference { target_type: Some(resource_type), target: id }
+            }
             (_, Some(of)) if crate::schema::is_resource_type(of) => {
                 Wanted::Reference { target_type: Some(of.to_owned()), target: text.to_owned() }
             }
@@ -417,7 +435,10 @@ fn wanted(kind: Kind, modifier: Option<&str>, text: &str) -> Result<Wanted, &'st
         (Kind::Number | Kind::Quantity, None) => {
             let (prefix, rest) = prefix(text);
             let parts = split_escaped(rest, '|');
-            let (low, high) = parts.first().and_then(|n| precise(n)).ok_or("a number is needed, perhaps after eq, ne, gt, ge, lt or le")?;
+            let (low, high) = parts
+                .first()
+                .and_then(|n| precise(n))
+                .ok_or("a number is needed, perhaps after eq, ne, gt, ge, lt or le")?;
             let part = |at: usize| parts.get(at).filter(|p| !p.is_empty()).cloned();
             if parts.len() != 1 && parts.len() != 3 {
                 return Err("a quantity is `number` or `number|system|code`");

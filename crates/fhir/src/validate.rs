@@ -131,7 +131,9 @@ impl Checker<'_> {
                 }
             }
             (true, _) => self.error("structure", place, "must be an array: the element may occur more than once"),
-            (false, Value::Array(_)) => self.error("structure", place, "must not be an array: the element occurs at most once"),
+            (false, Value::Array(_)) => {
+                self.error("structure", place, "must not be an array: the element occurs at most once")
+            }
             (false, _) => self.single(value, element, of, place),
         }
     }
@@ -142,7 +144,7 @@ impl Checker<'_> {
         }
         if of == "Resource" {
             return match value.text("resourceType") {
-                Some(found) => self.resource(value, &found.to_owned(), place),
+                Some(found) => self.resource(value, found, place),
                 None => self.error("structure", place, "resourceType is needed: the type of the resource"),
             };
         }
@@ -205,10 +207,16 @@ fn wrong_text(of: &str, text: &str) -> Option<&'static str> {
         "date" => text.len() <= 10 && parse_date(text).is_some(),
         "dateTime" => parse_date(text).is_some() && (text.len() <= 10 || zoned(text)),
         "instant" => text.len() >= 20 && parse_date(text).is_some() && zoned(text),
-        "time" => text.len() >= 8 && parse_date(&format!("2000-01-01T{text}")).is_some() && !zoned(&format!("2000-01-01T{text}")),
+        "time" => {
+            text.len() >= 8
+                && parse_date(&format!("2000-01-01T{text}")).is_some()
+                && !zoned(&format!("2000-01-01T{text}"))
+        }
         "code" => !text.is_empty() && text.trim() == text && !text.contains("  ") && !text.contains(['\t', '\n', '\r']),
         "id" => is_id(text),
-        "oid" => text.strip_prefix("urn:oid:").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')),
+        "oid" => {
+            text.strip_prefix("urn:oid:").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+        }
         "uuid" => text.strip_prefix("urn:uuid:").is_some_and(|rest| rest.len() == 36),
         "uri" | "url" | "canonical" => !text.is_empty() && !text.contains(char::is_whitespace),
         "base64Binary" => is_base64(text),
@@ -233,7 +241,10 @@ fn wrong_text(of: &str, text: &str) -> Option<&'static str> {
 }
 
 fn zoned(text: &str) -> bool {
-    text.ends_with('Z') || text.get(text.len().saturating_sub(6)..).is_some_and(|z| z.starts_with(['+', '-']) && z.as_bytes()[3] == b':')
+    text.ends_with('Z')
+        || text
+            .get(text.len().saturating_sub(6)..)
+            .is_some_and(|z| z.starts_with(['+', '-']) && z.as_bytes()[3] == b':')
 }
 
 fn is_id(text: &str) -> bool {
@@ -249,6 +260,7 @@ fn is_base64(text: &str) -> bool {
 fn is_xhtml(text: &str) -> bool {
     let trimmed = text.trim();
     let lower = trimmed.to_ascii_lowercase();
-    let runs = ["<script", "<!doctype", "<!entity", "<form", "<iframe", "javascript:"].iter().any(|bad| lower.contains(bad));
+    let runs =
+        ["<script", "<!doctype", "<!entity", "<form", "<iframe", "javascript:"].iter().any(|bad| lower.contains(bad));
     trimmed.starts_with("<div") && (trimmed.ends_with("</div>") || trimmed.ends_with("/>")) && !runs
 }

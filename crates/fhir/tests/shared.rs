@@ -4,10 +4,8 @@ use fhir::json::{Limits, Value, parse};
 use std::{io::Read as _, path::PathBuf};
 
 fn shared() -> Option<PathBuf> {
-    let place = std::env::var_os("SUTURE_TEST_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        PathBuf::from,
-    );
+    let place = std::env::var_os("SUTURE_TEST_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     if place.exists() {
         Some(place)
     } else {

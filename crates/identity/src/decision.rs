@@ -55,9 +55,12 @@ pub struct Denied {
 pub fn decide(person: &Person, action: &Action<'_>) -> Result<(), Denied> {
     let denied = |reason: &str| Err(Denied { reason: reason.to_owned() });
     match (&person.role, action) {
-        (Role::Operator, _)
-        | (Role::Clinician, Action::Read { .. } | Action::ReadNetwork) => Ok(()),
-        (Role::Clinician, Action::Write { resource_type } | Action::Delete { resource_type }) if *resource_type != "Consent" => Ok(()),
+        (Role::Operator, _) | (Role::Clinician, Action::Read { .. } | Action::ReadNetwork) => Ok(()),
+        (Role::Clinician, Action::Write { resource_type } | Action::Delete { resource_type })
+            if *resource_type != "Consent" =>
+        {
+            Ok(())
+        }
         (Role::Clinician, Action::Write { .. } | Action::Delete { .. } | Action::WriteConsent { .. }) => {
             denied("only the patient may write a Consent")
         }
@@ -65,12 +68,18 @@ pub fn decide(person: &Person, action: &Action<'_>) -> Result<(), Denied> {
         (Role::Clinician, Action::Enrol | Action::Administer) => denied("this needs the role operator"),
         (Role::Patient { .. }, Action::Read { resource_type: "Organization", .. }) => Ok(()),
         (Role::Patient { patient }, Action::Read { patients, .. }) => {
-            if patients.contains(patient) { Ok(()) } else { denied("a patient reads the own record only") }
+            if patients.contains(patient) {
+                Ok(())
+            } else {
+                denied("a patient reads the own record only")
+            }
         }
         (Role::Patient { patient: own }, Action::WriteConsent { patient } | Action::ListAccesses { patient }) => {
             if own == patient { Ok(()) } else { denied("a patient acts for the own record only") }
         }
-        (Role::Patient { .. }, Action::Write { .. } | Action::Delete { .. }) => denied("a patient writes the own Consents only"),
+        (Role::Patient { .. }, Action::Write { .. } | Action::Delete { .. }) => {
+            denied("a patient writes the own Consents only")
+        }
         (Role::Patient { .. }, Action::ReadNetwork) => denied("reading from all members needs the role clinician"),
         (Role::Patient { .. }, Action::Enrol | Action::Administer) => denied("this needs the role operator"),
     }

@@ -6,7 +6,9 @@ pub struct Purpose(usize);
 
 /// A code that is no purpose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a purpose of use of HL7 v3 ActReason: send for instance TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH or PATRQT")]
+#[error(
+    "not a purpose of use of HL7 v3 ActReason: send for instance TREAT, HPAYMT, HOPERAT, PUBHLTH, HRESCH or PATRQT"
+)]
 pub struct UnknownPurpose;
 
 /// Code and display; the order does not matter and may grow.

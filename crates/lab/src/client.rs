@@ -66,7 +66,13 @@ impl Client {
     ///
     /// # Errors
     /// When no answer comes.
-    pub async fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Result<Answer> {
+    pub async fn send(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer> {
         let mut request = self.http.request(method.parse()?, url).bearer_auth(&self.token);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -55,7 +55,8 @@ pub fn plan(count: usize, root: &Path) -> Result<Vec<MemberPlan>> {
         known.iter().take(count).map(|(n, t, k)| ((*n).into(), (*t).into(), (*k).into())).collect();
     names.extend((6..=count).map(|n| (format!("m{n}"), format!("Member {n}"), "clinic".into())));
     // All are held until all are picked, so that no port is picked twice.
-    let held: Vec<TcpListener> = (0..names.len() * 3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let held: Vec<TcpListener> =
+        (0..names.len() * 3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let ports: Vec<SocketAddr> = held.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let members = names.into_iter().zip(ports.chunks(3)).map(|((name, title, kind), ports)| MemberPlan {
         dir: root.join(&name),

@@ -23,10 +23,31 @@ macro_rules! part {
 
 /// The four stories: diabetes over ten years, a broken hip far from home, a child with asthma, a cancer.
 pub const STORIES: [Story; 4] = [
-    Story { name: "diabetes", home: "clinic", parts: &[part!("diabetes", "clinic"), part!("diabetes", "lab"), part!("diabetes", "north")] },
-    Story { name: "hip", home: "north", parts: &[part!("hip", "south"), part!("hip", "north"), part!("hip", "clinic"), part!("hip", "lab")] },
-    Story { name: "asthma", home: "clinic", parts: &[part!("asthma", "clinic"), part!("asthma", "south"), part!("asthma", "lab"), part!("asthma", "health")] },
-    Story { name: "cancer", home: "north", parts: &[part!("cancer", "north"), part!("cancer", "south"), part!("cancer", "clinic"), part!("cancer", "lab")] },
+    Story {
+        name: "diabetes",
+        home: "clinic",
+        parts: &[part!("diabetes", "clinic"), part!("diabetes", "lab"), part!("diabetes", "north")],
+    },
+    Story {
+        name: "hip",
+        home: "north",
+        parts: &[part!("hip", "south"), part!("hip", "north"), part!("hip", "clinic"), part!("hip", "lab")],
+    },
+    Story {
+        name: "asthma",
+        home: "clinic",
+        parts: &[
+            part!("asthma", "clinic"),
+            part!("asthma", "south"),
+            part!("asthma", "lab"),
+            part!("asthma", "health"),
+        ],
+    },
+    Story {
+        name: "cancer",
+        home: "north",
+        parts: &[part!("cancer", "north"), part!("cancer", "south"), part!("cancer", "clinic"), part!("cancer", "lab")],
+    },
 ];
 
 /// A patient to be loaded.
@@ -43,9 +64,30 @@ pub struct StoryPatient {
 }
 
 const FAMILIES: [&str; 24] = [
-    "Abara", "Brunner", "Chowdhury", "Delgado", "Eriksen", "Fontaine", "Goldberg", "Horvat", "Ibrahim", "Jankowski",
-    "Kaplan", "Laine", "Mbeki", "Nakamura", "Oduya", "Petrov", "Quiroga", "Rossi", "Sato", "Tanaka", "Ueda", "Varga",
-    "Wong", "Yilmaz",
+    "Abara",
+    "Brunner",
+    "Chowdhury",
+    "Delgado",
+    "Eriksen",
+    "Fontaine",
+    "Goldberg",
+    "Horvat",
+    "Ibrahim",
+    "Jankowski",
+    "Kaplan",
+    "Laine",
+    "Mbeki",
+    "Nakamura",
+    "Oduya",
+    "Petrov",
+    "Quiroga",
+    "Rossi",
+    "Sato",
+    "Tanaka",
+    "Ueda",
+    "Varga",
+    "Wong",
+    "Yilmaz",
 ];
 const WOMEN: [&str; 12] =
     ["Aisha", "Beatriz", "Chiara", "Dunja", "Elif", "Freya", "Greta", "Hana", "Ines", "Johanna", "Katya", "Lucia"];
@@ -65,7 +107,8 @@ pub fn people(count: usize, seed: u64, members: &[String]) -> Result<Vec<StoryPa
         let mut parts: Vec<(String, Value)> = Vec::new();
         let mut name = String::new();
         for (member, text) in story.parts {
-            let mut bundle = parse(text.as_bytes(), Limits::default()).with_context(|| format!("{}/{member}", story.name))?;
+            let mut bundle =
+                parse(text.as_bytes(), Limits::default()).with_context(|| format!("{}/{member}", story.name))?;
             if copy > 0 {
                 let days = 1 + mix(seed ^ (number as u64) << 8) % 700;
                 shift(&mut bundle, i64::try_from(days)?);
@@ -101,7 +144,8 @@ fn resources(bundle: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 fn patient_name(bundle: &Value) -> Option<String> {
     let entries = bundle.get("entry")?.as_array()?;
-    let patient = entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"))?;
+    let patient =
+        entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"))?;
     let name = patient.get("name")?.as_array()?.first()?;
     let given = name.get("given")?.as_array()?.first()?.as_str()?;
     Some(format!("{given} {}", name.text("family")?))
@@ -112,8 +156,11 @@ fn rename(bundle: &mut Value, number: usize, seed: u64) {
     let pick = mix(seed ^ number as u64);
     for patient in resources(bundle).filter(|r| r.text("resourceType") == Some("Patient")) {
         let given = if patient.text("gender") == Some("male") { MEN } else { WOMEN };
-        let given = given[(number / FAMILIES.len() + pick as usize) % given.len()];
-        let family = FAMILIES[number % FAMILIES.len()];
+        let family = number % FAMILIES.len();
+        // The seed turns each family's given names, so that none of them serves twice before all have.
+        let turn = mix(seed ^ 1 << 40 ^ family as u64) as usize % given.len();
+        let given = given[(number / FAMILIES.len() + turn) % given.len()];
+        let family = FAMILIES[family];
         // Beyond the names' number the family name gets a numeral, so that names stay unique.
         let round = number / (FAMILIES.len() * 12);
         let family = if round == 0 { family.to_owned() } else { format!("{family} {round}") };
@@ -126,8 +173,12 @@ fn rename(bundle: &mut Value, number: usize, seed: u64) {
         if let Some(Value::Array(identifiers)) = patient.get_mut("identifier") {
             for identifier in identifiers {
                 let value = match identifier.text("system").unwrap_or_default() {
-                    s if s.ends_with("/national-id") => format!("GB-{:03}-{:03}-{:02}", pick % 1_000, number % 1_000, pick / 7 % 100),
-                    s if s.ends_with("/insurance-number") => format!("INS-{:04}{:04}", pick / 11 % 10_000, number % 10_000),
+                    s if s.ends_with("/national-id") => {
+                        format!("GB-{:03}-{:03}-{:02}", pick % 1_000, number % 1_000, pick / 7 % 100)
+                    }
+                    s if s.ends_with("/insurance-number") => {
+                        format!("INS-{:04}{:04}", pick / 11 % 10_000, number % 10_000)
+                    }
                     _ => format!("{:06}", 100_000 + number),
                 };
                 identifier.set("value", value.into());
@@ -173,6 +224,8 @@ fn join(known: &mut Value, other: Value) {
     fhir::reference::rewrite(&mut other, |text| (text == from).then(|| to.clone()));
     let Some(Value::Array(entries)) = other.remove("entry") else { return };
     if let Some(Value::Array(all)) = known.get_mut("entry") {
-        all.extend(entries.into_iter().filter(|e| e.get("resource").and_then(|r| r.text("resourceType")) != Some("Patient")));
+        all.extend(
+            entries.into_iter().filter(|e| e.get("resource").and_then(|r| r.text("resourceType")) != Some("Patient")),
+        );
     }
 }

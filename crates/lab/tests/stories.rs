@@ -49,15 +49,26 @@ fn loinc(code: &str) -> bool {
 /// SNOMED CT's check digit: Verhoeff, over the whole identifier.
 fn snomed(code: &str) -> bool {
     const D: [[u8; 10]; 10] = [
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 0, 6, 7, 8, 9, 5], [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
-        [3, 4, 0, 1, 2, 8, 9, 5, 6, 7], [4, 0, 1, 2, 3, 9, 5, 6, 7, 8], [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
-        [6, 5, 9, 8, 7, 1, 0, 4, 3, 2], [7, 6, 5, 9, 8, 2, 1, 0, 4, 3], [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [1, 2, 3, 4, 0, 6, 7, 8, 9, 5],
+        [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
+        [3, 4, 0, 1, 2, 8, 9, 5, 6, 7],
+        [4, 0, 1, 2, 3, 9, 5, 6, 7, 8],
+        [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
+        [6, 5, 9, 8, 7, 1, 0, 4, 3, 2],
+        [7, 6, 5, 9, 8, 2, 1, 0, 4, 3],
+        [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
         [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
     ];
     const P: [[u8; 10]; 8] = [
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 5, 7, 6, 2, 8, 3, 0, 9, 4], [5, 8, 0, 3, 7, 9, 6, 1, 4, 2],
-        [8, 9, 1, 6, 0, 4, 3, 5, 2, 7], [9, 4, 5, 3, 1, 2, 6, 8, 7, 0], [4, 2, 8, 6, 5, 7, 3, 9, 0, 1],
-        [2, 7, 9, 3, 8, 0, 6, 4, 1, 5], [7, 0, 4, 6, 9, 1, 3, 2, 5, 8],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [1, 5, 7, 6, 2, 8, 3, 0, 9, 4],
+        [5, 8, 0, 3, 7, 9, 6, 1, 4, 2],
+        [8, 9, 1, 6, 0, 4, 3, 5, 2, 7],
+        [9, 4, 5, 3, 1, 2, 6, 8, 7, 0],
+        [4, 2, 8, 6, 5, 7, 3, 9, 0, 1],
+        [2, 7, 9, 3, 8, 0, 6, 4, 1, 5],
+        [7, 0, 4, 6, 9, 1, 3, 2, 5, 8],
     ];
     let mut check = 0;
     for (at, digit) in code.bytes().rev().enumerate() {
@@ -84,7 +95,8 @@ fn every_code_has_its_check_digit_or_shape() {
                 }
                 "http://hl7.org/fhir/sid/icd-10-cm" => {
                     let (category, rest) = code.split_at(3);
-                    category.as_bytes()[0].is_ascii_uppercase() && category[1..].bytes().all(|b| b.is_ascii_alphanumeric())
+                    category.as_bytes()[0].is_ascii_uppercase()
+                        && category[1..].bytes().all(|b| b.is_ascii_alphanumeric())
                         && (rest.is_empty() || rest.starts_with('.'))
                 }
                 "http://www.nlm.nih.gov/research/umls/rxnorm" => code.bytes().all(|b| b.is_ascii_digit()),
@@ -106,16 +118,25 @@ fn stories_are_valid_and_of_the_size_and_spread_that_a_demo_needs() {
         let mut identities = BTreeSet::new();
         for (member, text) in story.parts {
             let bundle = parse(text.as_bytes(), Limits::default()).unwrap();
-            fhir::validate::validate(&bundle, Some("Bundle")).unwrap_or_else(|issues| panic!("{}/{member}: {issues:?}", story.name));
+            fhir::validate::validate(&bundle, Some("Bundle"))
+                .unwrap_or_else(|issues| panic!("{}/{member}: {issues:?}", story.name));
             let names: BTreeSet<&str> = entries(&bundle).iter().filter_map(|e| e.text("fullUrl")).collect();
             count += names.len();
             for reference in fhir::reference::references(&bundle) {
                 let known = !reference.text.starts_with("urn:") || names.contains(reference.text.as_str());
                 assert!(known, "{}/{member}: {} leads nowhere", story.name, reference.path);
             }
-            let patient = entries(&bundle).iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient")).unwrap();
+            let patient = entries(&bundle)
+                .iter()
+                .filter_map(|e| e.get("resource"))
+                .find(|r| r.text("resourceType") == Some("Patient"))
+                .unwrap();
             let strong = patient.get("identifier").and_then(Value::as_array).unwrap()[..2].iter();
-            identities.insert(strong.map(|i| (i.text("system").unwrap().to_owned(), i.text("value").unwrap().to_owned())).collect::<Vec<_>>());
+            identities.insert(
+                strong
+                    .map(|i| (i.text("system").unwrap().to_owned(), i.text("value").unwrap().to_owned()))
+                    .collect::<Vec<_>>(),
+            );
         }
         assert!((40..=100).contains(&count), "{}: {count} resources", story.name);
         assert_eq!(identities.len(), 1, "{}: the same two identifiers at every member", story.name);

@@ -1,7 +1,11 @@
 //! The family `member`: who may sign, and which sequence numbers are used. The set is the genesis's for now.
 
 use crate::{Effects, Key, Moment, Reads, Rejection, Snapshot, Transaction, Value};
-use wire::{genesis::Genesis, hash::hash, state::{member_key, window_key}};
+use wire::{
+    genesis::Genesis,
+    hash::hash,
+    state::{member_key, window_key},
+};
 
 /// How far ahead a transaction's last height may lie, in blocks.
 pub const LAST_HEIGHT_AHEAD_MAX: u64 = 10_000;

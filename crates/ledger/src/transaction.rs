@@ -31,7 +31,7 @@ pub enum Action {
 /// What is signed.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
 pub struct Body {
-    /// [`FORMAT`].
+    /// Always 1.
     pub format: u8,
     /// Who signs.
     pub member: u32,
@@ -62,7 +62,14 @@ fn check(transaction: &Transaction) -> Result<(), DecodeError> {
 impl Transaction {
     /// Signs an action.
     #[must_use]
-    pub fn sign(signer: &Signer, network: Network, member: u32, sequence: u64, last_height: u64, action: Action) -> Self {
+    pub fn sign(
+        signer: &Signer,
+        network: Network,
+        member: u32,
+        sequence: u64,
+        last_height: u64,
+        action: Action,
+    ) -> Self {
         let body = Body { format: FORMAT, member, sequence, last_height, action };
         let signature = signer.sign(network, "transaction", &[&body.to_octets()]);
         Self { body, signature }

@@ -36,7 +36,9 @@ impl Records {
         let inner = &self.0;
         inner.allow(who, &Action::ListAccesses { patient })?;
         let wallet: Option<WalletDoc> = inner.documents.load(space::WALLET, patient.as_bytes()).await?;
-        let wallet = wallet.ok_or_else(|| Error::NotFound("this member keeps no wallet of this patient: ask at the patient's home".into()))?;
+        let wallet = wallet.ok_or_else(|| {
+            Error::NotFound("this member keeps no wallet of this patient: ask at the patient's home".into())
+        })?;
         let strand = inner.strand(&StrandName::holders(patient)).await?;
         let strand = strand.ok_or_else(|| Error::unavailable("the list of holders is not anchored yet"))?;
         let pages = opened_pages(inner, &strand, 0..strand.next).await?;
@@ -66,7 +68,8 @@ impl Records {
                 mode: "outcome",
             });
         }
-        let shown = Shown { subject: Subject::Accesses, holders, parts, releases: Vec::new(), request: None, min_height };
+        let shown =
+            Shown { subject: Subject::Accesses, holders, parts, releases: Vec::new(), request: None, min_height };
         let proof = inner.prove(who, shown).await?;
         Ok(inner.keep(who, entries, total, proof))
     }
@@ -76,9 +79,13 @@ impl Inner {
     /// A holder's access strand, from what was opened before and what the holder opens now, checked to its end.
     async fn access_strand(&self, patient: &str, holder: &HolderDoc) -> Result<(ShownStrand, u64), String> {
         let since = self.chain.tip().height;
-        let mut strand =
-            ShownStrand { member: holder.member, key: holder.accesses.clone(), pages: vec![holder.accesses_opening.clone()] };
-        let place = |index: u64| hash("access-page", &[patient.as_bytes(), &holder.member.to_be_bytes(), &index.to_be_bytes()]);
+        let mut strand = ShownStrand {
+            member: holder.member,
+            key: holder.accesses.clone(),
+            pages: vec![holder.accesses_opening.clone()],
+        };
+        let place =
+            |index: u64| hash("access-page", &[patient.as_bytes(), &holder.member.to_be_bytes(), &index.to_be_bytes()]);
         loop {
             let next = strand.pages.len() as u64;
             let entry = self.entry(&strand.place(next)).await.map_err(|e| e.to_string())?;
@@ -92,7 +99,11 @@ impl Inner {
             let opened = self.opened_by(patient, holder, next).await?;
             for page in opened {
                 let at = strand.pages.len() as u64;
-                let there = if at == next { Some(entry) } else { self.entry(&strand.place(at)).await.map_err(|e| e.to_string())? };
+                let there = if at == next {
+                    Some(entry)
+                } else {
+                    self.entry(&strand.place(at)).await.map_err(|e| e.to_string())?
+                };
                 if there.is_none_or(|entry| entry.commitment != page.commitment(&strand.place(at))) {
                     return Err("it opened a page that is not the one it entered".into());
                 }
@@ -166,12 +177,25 @@ impl Inner {
         object([
             ("resourceType", "AuditEvent".into()),
             ("id", id.into()),
-            ("type", coding("http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle", "disclose", "Disclose Record Lifecycle Event")),
+            (
+                "type",
+                coding(
+                    "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle",
+                    "disclose",
+                    "Disclose Record Lifecycle Event",
+                ),
+            ),
             ("action", "R".into()),
             ("recorded", fhir::instant(time_ms as i64).into()),
             ("outcome", outcome.into()),
             ("outcomeDesc", told.as_str().into()),
-            ("purposeOfEvent", Value::Array(vec![object([("coding", Value::Array(vec![coding(Purpose::system(), &item.purpose, purpose)]))])])),
+            (
+                "purposeOfEvent",
+                Value::Array(vec![object([(
+                    "coding",
+                    Value::Array(vec![coding(Purpose::system(), &item.purpose, purpose)]),
+                )])]),
+            ),
             (
                 "agent",
                 Value::Array(vec![object([

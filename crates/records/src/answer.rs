@@ -7,7 +7,7 @@ use crate::{
     documents::{GrantHeldDoc, PageDoc, PatientKeyDoc, RequestDoc, StrandDoc, remove, space},
     gate::{Claim, decide_grant},
     now_ms,
-    outbox::{LANE_ACCESS, LANE_RECORDS, StrandName, Work},
+    outbox::{LANE_ACCESS, StrandName, Work},
     peers::CallRefused,
 };
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -178,9 +178,7 @@ impl Gathered {
 
 /// Everything of the patient that is entered; what still waits in the outbox is entered first.
 async fn gather(inner: &Inner, owner: &str, item: AccessItem) -> Result<(AccessItem, Gathered), Error> {
-    if !inner.outbox(LANE_RECORDS, 1).await?.is_empty() {
-        inner.flush().await?;
-    }
+    inner.settle().await?;
     let strand = inner.strand(&StrandName::records(owner)).await?;
     let strand = strand.ok_or("a patient has no strand").map_err(Error::internal("releasing"))?;
     let pages = released_pages(inner, &strand, 0..strand.next).await?;
@@ -212,7 +210,11 @@ async fn enter(inner: &Inner, owner: &str, item: AccessItem) -> Result<(ShownEnt
     found.ok_or_else(|| Error::unavailable("the access is not entered yet"))
 }
 
-async fn entered(inner: &Inner, name: &StrandName, item: &AccessItem) -> Result<Option<(ShownEntry, AccessItem)>, Error> {
+async fn entered(
+    inner: &Inner,
+    name: &StrandName,
+    item: &AccessItem,
+) -> Result<Option<(ShownEntry, AccessItem)>, Error> {
     let Some(strand) = inner.strand(name).await? else { return Ok(None) };
     for index in (1..strand.next).rev() {
         let pages = opened_pages(inner, &strand, index..index + 1).await?;
@@ -233,7 +235,11 @@ async fn entered(inner: &Inner, name: &StrandName, item: &AccessItem) -> Result<
 }
 
 /// Pages of a strand of this member, with their keys.
-pub(crate) async fn released_pages(inner: &Inner, strand: &StrandDoc, range: Range<u64>) -> Result<Vec<ReleasedPage>, Error> {
+pub(crate) async fn released_pages(
+    inner: &Inner,
+    strand: &StrandDoc,
+    range: Range<u64>,
+) -> Result<Vec<ReleasedPage>, Error> {
     let mut pages = Vec::new();
     for index in range {
         let page: Option<PageDoc> = inner.documents.load(space::PAGE, &page_key(&strand.entry, index)).await?;
@@ -244,7 +250,11 @@ pub(crate) async fn released_pages(inner: &Inner, strand: &StrandDoc, range: Ran
 }
 
 /// Pages of a strand of this member, as the ledger's commitments see them.
-pub(crate) async fn opened_pages(inner: &Inner, strand: &StrandDoc, range: Range<u64>) -> Result<Vec<OpenedPage>, Error> {
+pub(crate) async fn opened_pages(
+    inner: &Inner,
+    strand: &StrandDoc,
+    range: Range<u64>,
+) -> Result<Vec<OpenedPage>, Error> {
     Ok(released_pages(inner, strand, range).await?.iter().map(ReleasedPage::opened).collect())
 }
 

@@ -23,10 +23,13 @@ use tokio::sync::{mpsc, oneshot};
 use wire::{
     Format as _, Hash,
     keys::Secret,
-    message::{ReleasedPage, ReleasedRecord, manifest::{Line, SealedPage}},
+    message::{
+        ReleasedPage, ReleasedRecord,
+        manifest::{Line, SealedPage},
+    },
     seal::seal_once,
     strand::{
-        Class, LEAVES_MAX, LeafSecret, Opening, OpenedPage, PageKind, StrandKey, StrandKind, entry_key, plain_hash,
+        Class, LEAVES_MAX, LeafSecret, OpenedPage, Opening, PageKind, StrandKey, StrandKind, entry_key, plain_hash,
         sealed_hash,
     },
 };
@@ -48,7 +51,11 @@ const LATENCIES: usize = 1_024;
 pub(crate) type Flush = oneshot::Sender<u64>;
 
 /// Runs until `stop` resolves.
-pub(crate) async fn run(inner: Arc<Inner>, mut flushes: mpsc::Receiver<Flush>, mut stop: tokio::sync::watch::Receiver<bool>) {
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    mut flushes: mpsc::Receiver<Flush>,
+    mut stop: tokio::sync::watch::Receiver<bool>,
+) {
     let interval = Duration::from_secs(u64::from(inner.config.genesis.parameters.interval_s));
     let mut tick = tokio::time::interval(interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -382,7 +389,12 @@ async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<u64, Error> {
     let height = loop {
         match inner.chain.submit(batch.transaction.clone()).await {
             Ok(receipt) => break receipt.height,
-            Err(SubmitError::Expired | SubmitError::Rejected(Rejection::Expired | Rejection::SequenceUsed | Rejection::SequenceOutside | Rejection::EntryExists)) => {
+            Err(
+                SubmitError::Expired
+                | SubmitError::Rejected(
+                    Rejection::Expired | Rejection::SequenceUsed | Rejection::SequenceOutside | Rejection::EntryExists,
+                ),
+            ) => {
                 // It may have been finalized while this member was down: the ledger tells.
                 if let Some(entry) = inner.entry(&batch.witness).await? {
                     break entry.height;

@@ -6,8 +6,8 @@ use store::{Backend, DocumentPut, Expect};
 use wire::{
     Format, Hash,
     codec::{TlsDeserialize, TlsSerialize, TlsSize},
-    keys::Wrapped,
     keys::Secret,
+    keys::Wrapped,
     message::{GranteeSlot, HolderSlot, ReleasedPage, Terms},
     sign::PublicKey,
     strand::{OpenedPage, Pinned, StrandKey, StrandKind},

@@ -2,7 +2,7 @@
 //! and shows the patient's strands, whose openings the wallet pins. The home keeps the wallet in custody.
 
 use crate::{
-    Caller, CallRefused, Error, Inner, Records,
+    CallRefused, Caller, Error, Inner, Records,
     answer::opened_pages,
     documents::{CodeDoc, HolderDoc, PatientKeyDoc, StrandDoc, WalletDoc, put, put_new, remove, space},
     now_ms,
@@ -36,7 +36,11 @@ impl Records {
         let code = Code::generate();
         let document = CodeDoc { owner: patient.into(), expires_ms: now_ms() + CODE_MS };
         let documents = vec![put_new(space::CODE, &code.hash(), &document)];
-        inner.store.commit(Commit { documents, ..Commit::default() }).await.map_err(Error::internal("keeping a code"))?;
+        inner
+            .store
+            .commit(Commit { documents, ..Commit::default() })
+            .await
+            .map_err(Error::internal("keeping a code"))?;
         Ok(code.to_string())
     }
 
@@ -51,11 +55,14 @@ impl Records {
         inner.living("Patient", patient).await?;
         let wallet: Option<WalletDoc> = inner.documents.load(space::WALLET, patient.as_bytes()).await?;
         match (wallet, holder) {
-            (None, Some(_)) => Err(Error::Conflict("enrol the patient at home first: $enrol without parameters".into())),
+            (None, Some(_)) => {
+                Err(Error::Conflict("enrol the patient at home first: $enrol without parameters".into()))
+            }
             (Some(_), None) => Err(Error::Conflict("the patient has a wallet at this member already".into())),
             (None, None) => {
                 let root = Secret::generate();
-                let wallet = WalletDoc { root: inner.kek.wrap(&wallet_context(patient), &root), grants: 0, holders: vec![] };
+                let wallet =
+                    WalletDoc { root: inner.kek.wrap(&wallet_context(patient), &root), grants: 0, holders: vec![] };
                 let key = holder_signer(&root, inner.config.me).public();
                 let answer = enrolled_here(inner, patient, key, inner.config.me).await?;
                 inner.pin(patient, wallet, inner.config.me, key, answer).await
@@ -74,7 +81,8 @@ impl Records {
                 let key = holder_signer(&root, number).public();
                 let ask = EnrolAsk { code: code.hash(), patient_key: key };
                 let answer = inner.call_sealed(number, Method::Enrol, &ask).await;
-                let answer: EnrolAnswer = answer.map_err(|e| Error::BadRequest(format!("the holder did not enrol the patient: {e}")))?;
+                let answer: EnrolAnswer =
+                    answer.map_err(|e| Error::BadRequest(format!("the holder did not enrol the patient: {e}")))?;
                 inner.pin(patient, wallet, number, key, answer).await
             }
         }
@@ -117,8 +125,10 @@ impl Inner {
             accesses_opening: accesses.opening.clone(),
         });
         let name = StrandName::holders(patient);
-        let outbox = [(StrandKind::Records, records_pinned), (StrandKind::Accesses, accesses_pinned)]
-            .map(|(kind, pinned)| Work::Item { payload: HolderItem { kind, pinned }.to_octets() }.row(LANE_RECORDS, &name));
+        let outbox =
+            [(StrandKind::Records, records_pinned), (StrandKind::Accesses, accesses_pinned)].map(|(kind, pinned)| {
+                Work::Item { payload: HolderItem { kind, pinned }.to_octets() }.row(LANE_RECORDS, &name)
+            });
         let mut outbox = outbox.to_vec();
         outbox.push(Work::document(space::WALLET, patient.as_bytes()).row(LANE_RECORDS, &StrandName::own()));
         let documents = vec![put(space::WALLET, patient.as_bytes(), &wallet)];
@@ -128,7 +138,8 @@ impl Inner {
 
     /// Entry 0 of a shown strand is on the ledger and says what it should.
     async fn check_shown(&self, member: u32, kind: StrandKind, shown: &Shown) -> Result<Pinned, Error> {
-        let wrong = |reason: &str| Error::BadRequest(format!("the holder showed a strand that does not hold: {reason}"));
+        let wrong =
+            |reason: &str| Error::BadRequest(format!("the holder showed a strand that does not hold: {reason}"));
         shown.opening.check().map_err(|e| wrong(&e.to_string()))?;
         let strand = ShownStrand { member, key: shown.key.clone(), pages: vec![shown.opening.clone()] };
         let pinned = strand.pinned().ok_or_else(|| wrong("no opening"))?;
@@ -140,7 +151,11 @@ impl Inner {
         // The holder waited for its own entry; this member may be a block behind.
         for _ in 0..50 {
             if let Some(entry) = self.entry(&pinned.entry).await? {
-                return if entry.commitment == pinned.commitment { Ok(pinned) } else { Err(wrong("the ledger has another opening")) };
+                return if entry.commitment == pinned.commitment {
+                    Ok(pinned)
+                } else {
+                    Err(wrong("the ledger has another opening"))
+                };
             }
             let mut tips = self.chain.tips();
             drop(tokio::time::timeout(std::time::Duration::from_millis(500), tips.changed()).await);

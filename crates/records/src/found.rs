@@ -10,7 +10,10 @@ use crate::{
 use identity::{Person, Role, Token};
 use std::sync::Arc;
 use store::{Backend, Commit};
-use wire::{genesis::Genesis, keys::{PAD_0, Secret, Seed}};
+use wire::{
+    genesis::Genesis,
+    keys::{PAD_0, Secret, Seed},
+};
 
 /// Where the HPKE key's document lies.
 pub(crate) const HPKE: &[u8] = b"hpke";

@@ -39,7 +39,9 @@ pub fn decide_grant(claim: &Claim<'_>, tip: &Tip) -> Result<(), Denied> {
     let Claim { grant, terms, grantee, reader, purpose } = claim;
     let denied = |reason: &str| Err(Denied::Grant(reason.to_owned()));
     if tip.at.elapsed() > TIP_AGE_MAX {
-        return denied("this member has not heard from the network for 30 seconds, so nobody can tell whether the grant still holds");
+        return denied(
+            "this member has not heard from the network for 30 seconds, so nobody can tell whether the grant still holds",
+        );
     }
     if grantee != reader {
         return denied("the grant names another member");

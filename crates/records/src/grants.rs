@@ -21,6 +21,7 @@ use ledger::{
     consent::{GROUP_ALL, Grant, Revoke, SLOT_COUNTS, Slot},
 };
 use store::Commit;
+use wire::Format as _;
 use wire::{
     message::{
         GRANT_SLOT_OCTETS, GRANT_SLOT_PLAIN, GrantSlot, GranteeSlot, HolderKey, HolderSlot, SlotContext,
@@ -30,7 +31,6 @@ use wire::{
     seal::Opener,
     state::month_of,
 };
-use wire::Format as _;
 
 /// A grant without an end expires on the ledger after this many months of 30 days (ten years), and must be renewed.
 const MONTHS_DEFAULT: u32 = 122;
@@ -43,7 +43,10 @@ pub(crate) async fn create(inner: &Inner, who: &Caller, resource: Value) -> Resu
     inner.allow(who, &Action::WriteConsent { patient: &wish.patient })?;
     let wallet: Option<WalletDoc> = inner.documents.load(space::WALLET, wish.patient.as_bytes()).await?;
     let wallet = wallet.ok_or_else(|| {
-        Error::rule("Consent.patient", "this member keeps no wallet of this patient: the Consent goes to the patient's home")
+        Error::rule(
+            "Consent.patient",
+            "this member keeps no wallet of this patient: the Consent goes to the patient's home",
+        )
     })?;
     if !wish.active {
         return Err(Error::rule("Consent.status", "a new grant is `active`"));
@@ -132,7 +135,8 @@ impl Inner {
         let context = SlotContext::Grant { network: self.network, grant_key: &grant_key };
         // The list of holders must be on the ledger before a grant tells of it.
         let name = StrandName::holders(&wish.patient);
-        let strand = self.strand(&name).await?.ok_or_else(|| Error::unavailable("the list of holders is not anchored yet"))?;
+        let strand =
+            self.strand(&name).await?.ok_or_else(|| Error::unavailable("the list of holders is not anchored yet"))?;
         let pages = crate::answer::opened_pages(self, &strand, 0..strand.next).await?;
         let listed = wire::proof::pinned_in(&pages).map_err(Error::internal("reading the list of holders"))?;
         if listed.len() != 2 * wallet.holders.len() {
@@ -160,17 +164,20 @@ impl Inner {
             if slot.to_octets().len() + 4 > GRANT_SLOT_PLAIN {
                 return Err(Error::rule("Consent", "the patient has more holders than a grant can tell of"));
             }
-            let sealed = seal_slot(public, &context, slot, GRANT_SLOT_PLAIN).map_err(Error::internal("sealing a slot"))?;
+            let sealed =
+                seal_slot(public, &context, slot, GRANT_SLOT_PLAIN).map_err(Error::internal("sealing a slot"))?;
             debug_assert_eq!(sealed.len(), GRANT_SLOT_OCTETS);
             Ok(Slot { sealed })
         };
         let mut all = Vec::new();
         for (number, slot) in &slots {
-            let member = self.member(*number).ok_or("a holder is no member").map_err(Error::internal("sealing a slot"))?;
+            let member =
+                self.member(*number).ok_or("a holder is no member").map_err(Error::internal("sealing a slot"))?;
             all.push(sealed(&member.hpke, slot)?);
         }
         let count = SLOT_COUNTS.into_iter().find(|count| *count >= all.len());
-        let count = count.ok_or_else(|| Error::rule("Consent", "the patient has more holders than a grant can tell of"))?;
+        let count =
+            count.ok_or_else(|| Error::rule("Consent", "the patient has more holders than a grant can tell of"))?;
         let (_, sample) = slots.swap_remove(0);
         while all.len() < count {
             // Real encapsulations to a key thrown away: random octets could be told from ML-KEM's.
@@ -188,7 +195,9 @@ impl Inner {
         let height = match self.submit(Entered::Grant(grant)).await {
             Ok((_, height)) => height,
             Err(Error::Unavailable { reason, .. }) => {
-                return Ok(Some(format!("stored, but not final: {reason}. It takes effect when the network finalizes it")));
+                return Ok(Some(format!(
+                    "stored, but not final: {reason}. It takes effect when the network finalizes it"
+                )));
             }
             Err(other) => return Err(other),
         };

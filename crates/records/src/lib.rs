@@ -238,6 +238,15 @@ impl Inner {
         }
     }
 
+    /// Waits until nothing is on its way to the ledger, neither in the outbox nor in a batch.
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
+        let waiting = !self.outbox(outbox::LANE_RECORDS, 1).await?.is_empty();
+        if waiting || self.documents.load::<documents::BatchDoc>(space::BATCH, b"current").await?.is_some() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     /// Has the rows of the access lane finalized, without waiting for the interval of the others.
     pub(crate) async fn flush_access(&self) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);

@@ -77,7 +77,8 @@ impl Records {
         inner.may_read(who, resource_type, id).await?;
         let key = ResourceKey { resource_type: resource_type.into(), id: id.into() };
         let found = inner.store.version(&key, version).await.map_err(Error::internal("reading a version"))?;
-        let found = found.ok_or_else(|| Error::NotFound(format!("there is no such version of this {resource_type}")))?;
+        let found =
+            found.ok_or_else(|| Error::NotFound(format!("there is no such version of this {resource_type}")))?;
         inner.audit(who, "vread", resource_type, id).await?;
         if found.content.is_none() {
             return Err(Error::Gone);
@@ -149,7 +150,13 @@ impl Records {
     ///
     /// # Errors
     /// As [`Records::read`].
-    pub async fn everything(&self, who: &Caller, patient: &str, after: Option<String>, limit: usize) -> Result<Found, Error> {
+    pub async fn everything(
+        &self,
+        who: &Caller,
+        patient: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Found, Error> {
         let inner = &self.0;
         let owner = [patient.to_owned()];
         inner.allow(who, &Action::Read { resource_type: "Patient", patients: &owner })?;
@@ -164,7 +171,8 @@ impl Records {
         let limit = limit.clamp(1, 1_000);
         let found = inner.store.members(patient, after, limit).await.map_err(Error::internal("reading a record"))?;
         inner.audit(who, "everything", "Patient", patient).await?;
-        let next = (found.len() == limit).then(|| found.last().map(|v| format!("{}/{}", v.key.resource_type, v.key.id)));
+        let next =
+            (found.len() == limit).then(|| found.last().map(|v| format!("{}/{}", v.key.resource_type, v.key.id)));
         Ok(Found { resources: found.into_iter().map(Stored::from).collect(), next: next.flatten(), total: None })
     }
 }
@@ -182,7 +190,9 @@ impl Inner {
     async fn may_read(&self, who: &Caller, resource_type: &str, id: &str) -> Result<(), Error> {
         let key = ResourceKey { resource_type: resource_type.into(), id: id.into() };
         let patients = match who.person.role {
-            Role::Patient { .. } => self.store.patients_of(&key).await.map_err(Error::internal("reading memberships"))?,
+            Role::Patient { .. } => {
+                self.store.patients_of(&key).await.map_err(Error::internal("reading memberships"))?
+            }
             Role::Operator | Role::Clinician => Vec::new(),
         };
         Ok(self.allow(who, &Action::Read { resource_type, patients: &patients })?)
@@ -195,7 +205,12 @@ impl Inner {
     }
 
     /// Resources that a condition names, for the member's own work.
-    pub(crate) async fn find(&self, resource_type: &str, params: &[(String, String)], limit: usize) -> Result<Vec<Stored>, Error> {
+    pub(crate) async fn find(
+        &self,
+        resource_type: &str,
+        params: &[(String, String)],
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
         let filters = filters(resource_type, params)?;
         if filters.is_empty() {
             return Err(Error::Precondition("a condition needs at least one search parameter".into()));
@@ -265,7 +280,9 @@ fn filter(filter: fhir::search::Filter) -> Filter {
         Wanted::Date { prefix: p, low_ms, high_ms } => Test::Date { prefix: prefix(p), low_ms, high_ms },
         Wanted::Reference { target_type, target } => Test::Reference { target_type, target },
         Wanted::Uri(uri) => Test::Uri(uri),
-        Wanted::Number { prefix: p, low, high, system, code } => Test::Number { prefix: prefix(p), low, high, system, code },
+        Wanted::Number { prefix: p, low, high, system, code } => {
+            Test::Number { prefix: prefix(p), low, high, system, code }
+        }
         Wanted::Missing(missing) => Test::Missing(missing),
     };
     Filter { param: filter.param, alternatives: filter.alternatives.into_iter().map(test).collect() }

@@ -2,8 +2,8 @@
 //! own ledger → bytes by hash → one answer with its proof. What cannot be proved complete is named, never left out.
 
 use crate::{
-    Caller, CallRefused, Denied, Error, Inner, Records,
-    answer::opened_pages,
+    CallRefused, Caller, Denied, Error, Inner, Records,
+    answer::released_pages,
     documents::{GrantReceivedDoc, space},
     gate::{Claim, decide_grant},
     outbox::{Plain, StrandName},
@@ -100,6 +100,9 @@ pub(crate) struct Pending {
     releases: watch::Sender<BTreeMap<u32, Release>>,
     at: Instant,
 }
+
+/// A resource's newest version and its content; no content when that is a deletion.
+type Newest = (u32, Option<Arc<Vec<u8>>>);
 
 /// A holder's part that was proved.
 struct Part {
@@ -302,14 +305,21 @@ impl Inner {
                 }
             };
             match part {
-                Ok(part) if part.strand.pinned().as_ref() == pinned.get(&(*holder, StrandKind::Records)) => parts.push(part),
-                Ok(_) => problems.push((*holder, "the strand shown is not the one that the patient's wallet pinned".into())),
+                Ok(part) if part.strand.pinned().as_ref() == pinned.get(&(*holder, StrandKind::Records)) => {
+                    parts.push(part)
+                }
+                Ok(_) => {
+                    problems.push((*holder, "the strand shown is not the one that the patient's wallet pinned".into()))
+                }
                 Err(reason) => problems.push((*holder, reason)),
             }
         }
         let list = ShownStrand { member: grant.home, key: grant.holders.clone(), pages: grant.pages.clone() };
         if let Err(reason) = self.check(&list, StrandKind::Holders, requested).await? {
-            problems.push((grant.home, format!("the list of holders is not complete: {reason}. Ask the patient to renew the grant")));
+            problems.push((
+                grant.home,
+                format!("the list of holders is not complete: {reason}. Ask the patient to renew the grant"),
+            ));
         }
         self.reads.lock().expect("no panic while held").remove(&request.id);
         parts.sort_by_key(|part| part.strand.member);
@@ -342,7 +352,12 @@ impl Inner {
     }
 
     /// Checks a strand against this member's own ledger.
-    pub(crate) async fn check(&self, strand: &ShownStrand, kind: StrandKind, since: u64) -> Result<Result<u64, String>, Error> {
+    pub(crate) async fn check(
+        &self,
+        strand: &ShownStrand,
+        kind: StrandKind,
+        since: u64,
+    ) -> Result<Result<u64, String>, Error> {
         let places: Vec<_> = strand.places().collect();
         let (tip, values) = self.chain.strands(places.clone()).await?;
         let entry = |value: &Option<[u8; 64]>| value.as_ref().and_then(wire::state::Entry::from_value);
@@ -353,25 +368,15 @@ impl Inner {
 
     /// This member's own part: nothing is released to oneself, all is checked alike.
     async fn own_part(&self, patient: &str, since: u64) -> Result<Part, Error> {
-        if !self.outbox(crate::outbox::LANE_RECORDS, 1).await?.is_empty() {
-            self.flush().await?;
-        }
+        self.settle().await?;
         let strand = self.strand(&StrandName::records(patient)).await?;
         let strand = strand.ok_or_else(|| Error::unavailable("nothing of this patient is entered here yet"))?;
-        let pages = opened_pages(self, &strand, 0..strand.next).await?;
+        let released = released_pages(self, &strand, 0..strand.next).await?;
+        let pages = released.iter().map(ReleasedPage::opened).collect();
         let shown = ShownStrand { member: self.config.me, key: strand.key, pages };
         let entered = self.check(&shown, StrandKind::Records, since).await?.map_err(Error::unavailable)?;
-        let mut resources = Vec::new();
-        let mut after = None;
-        loop {
-            let found = self.store.members(patient, after.take(), 500).await.map_err(Error::internal("reading a record"))?;
-            let Some(last) = found.last() else { break };
-            after = Some(last.key.clone());
-            for version in found {
-                let name = format!("{}/{}", version.key.resource_type, version.key.id);
-                resources.extend(version.content.map(|content| (name, Arc::new(content))));
-            }
-        }
+        let resources = self.open(self.config.me, released.iter().flat_map(ReleasedPage::records)).await;
+        let resources = resources.map_err(Error::unavailable)?;
         Ok(Part { strand: shown, release: None, resources, entered })
     }
 
@@ -396,7 +401,9 @@ impl Inner {
             return Err("its access entry is older than the request".into());
         }
         let item = release.access.page.payloads().filter_map(|p| AccessItem::from_octets(p).ok());
-        let item = item.into_iter().find(|i| i.request == request.id && i.reader_key == request.reader_key && i.grant_key == *grant_key);
+        let item = item
+            .into_iter()
+            .find(|i| i.request == request.id && i.reader_key == request.reader_key && i.grant_key == *grant_key);
         let item = item.ok_or("its access entry does not name this request")?;
         let record = match (&release.record, item.outcome) {
             (Some(record), Outcome::Released) => record,
@@ -409,11 +416,7 @@ impl Inner {
         }
         // INVARIANT: the reader's own state, not before the request's height, whatever the holder sends.
         self.check(&strand, StrandKind::Records, requested).await.map_err(|e| e.to_string())??;
-        let records = record.pages.iter().flat_map(|page| match page {
-            ReleasedPage::Records(records) => records.as_slice(),
-            ReleasedPage::Items(_) => &[],
-        });
-        let resources = self.open(holder, records).await?;
+        let resources = self.open(holder, record.pages.iter().flat_map(ReleasedPage::records)).await?;
         Ok(Part { strand, release: Some(release.access.clone()), resources, entered: entry.height })
     }
 
@@ -436,10 +439,10 @@ impl Inner {
         records: impl Iterator<Item = &'a ReleasedRecord>,
     ) -> Result<Vec<(String, Arc<Vec<u8>>)>, String> {
         let mut packs: HashMap<Hash, Vec<u8>> = HashMap::new();
-        let mut current: BTreeMap<String, (u32, Option<Arc<Vec<u8>>>)> = BTreeMap::new();
+        let mut current: BTreeMap<String, Newest> = BTreeMap::new();
         for record in records {
-            if !packs.contains_key(&record.pack) {
-                packs.insert(record.pack, self.pack(holder, record.pack).await?);
+            if let std::collections::hash_map::Entry::Vacant(e) = packs.entry(record.pack) {
+                e.insert(self.pack(holder, record.pack).await?);
             }
             let pack = &packs[&record.pack];
             let (from, to) = (record.offset as usize, record.offset as usize + record.length as usize);
@@ -530,10 +533,8 @@ impl Inner {
             targets.push(object([("reference", format!("{}/Patient/{patient}", self.config.fhir_base).into())]));
         }
         let name = self.member(member).map_or("", |m| m.name.as_str());
-        let who = object([
-            ("reference", format!("Organization/{name}").into()),
-            ("display", self.title(member).into()),
-        ]);
+        let who =
+            object([("reference", format!("Organization/{name}").into()), ("display", self.title(member).into())]);
         object([
             ("resourceType", "Provenance".into()),
             ("id", uuid::Uuid::new_v4().to_string().into()),

@@ -44,13 +44,8 @@ impl StrandName {
 
     pub(crate) fn from_octets(octets: &[u8]) -> Option<Self> {
         let (kind, owner) = octets.split_first()?;
-        let kinds = [
-            StrandKind::Records,
-            StrandKind::Accesses,
-            StrandKind::Holders,
-            StrandKind::Own,
-            StrandKind::Manifest,
-        ];
+        let kinds =
+            [StrandKind::Records, StrandKind::Accesses, StrandKind::Holders, StrandKind::Own, StrandKind::Manifest];
         let kind = kinds.into_iter().find(|k| *k as u8 == *kind)?;
         Some(Self { kind, owner: String::from_utf8(owner.to_vec()).ok()? })
     }

@@ -110,7 +110,10 @@ impl Records {
         }
         let now = now_ms();
         if now.abs_diff(call.time_ms) > CALL_AGE_MS_MAX {
-            return Err(CallRefused::new(401, "the call's time differs from this member's clock by more than a minute"));
+            return Err(CallRefused::new(
+                401,
+                "the call's time differs from this member's clock by more than a minute",
+            ));
         }
         if !inner.nonces.lock().expect("no panic while held").fresh(&call, now) {
             return Err(CallRefused::new(409, "the call was made before"));

@@ -8,8 +8,8 @@ use store::Commit;
 use wire::{
     Format as _,
     codec::{TlsDeserialize, TlsSerialize, TlsSize},
-    proof::{Document, ShownRequest, ShownStrand, Subject},
     message::ShownEntry,
+    proof::{Document, ShownRequest, ShownStrand, Subject},
 };
 
 /// A document is kept for this long.

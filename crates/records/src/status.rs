@@ -93,7 +93,8 @@ impl Records {
         let accesses = count(LANE_ACCESS).await.map_err(Error::internal("counting the outbox"))?;
         let mut latencies: Vec<u64> = inner.latencies.lock().expect("no panic while held").iter().copied().collect();
         latencies.sort_unstable();
-        let at = |share: f64| latencies.get(((latencies.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0);
+        let at =
+            |share: f64| latencies.get(((latencies.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0);
         Ok(Status {
             member: inner.me.name.clone(),
             height: tip.height,

@@ -84,7 +84,13 @@ impl Records {
     ///
     /// # Errors
     /// [`Error`] with what is wrong; nothing is changed then.
-    pub async fn delete(&self, who: &Caller, resource_type: &str, id: &str, if_match: Option<u32>) -> Result<Written, Error> {
+    pub async fn delete(
+        &self,
+        who: &Caller,
+        resource_type: &str,
+        id: &str,
+        if_match: Option<u32>,
+    ) -> Result<Written, Error> {
         let inner = &self.0;
         inner.allow(who, &Action::Delete { resource_type })?;
         if resource_type == "Consent" {
@@ -128,7 +134,13 @@ impl Inner {
     }
 
     /// Stores a first version. The caller holds `writing`.
-    pub(crate) async fn put_new(&self, who: &Caller, resource_type: &str, id: &str, resource: Value) -> Result<Written, Error> {
+    pub(crate) async fn put_new(
+        &self,
+        who: &Caller,
+        resource_type: &str,
+        id: &str,
+        resource: Value,
+    ) -> Result<Written, Error> {
         let mut plan = Plan::new(self);
         plan.add(Made::new(resource_type, id, 1, crate::now_ms() as i64, resource), None).await?;
         let mut written = plan.commit(who, "create").await?;
@@ -148,7 +160,9 @@ impl Inner {
         let current = self.store.current(&key).await.map_err(Error::internal("reading a resource"))?;
         let before = current.as_ref().map(|v| v.version);
         match (if_match, before) {
-            (Some(_), None) => return Err(Error::Precondition("If-Match names a version, but there is none yet".into())),
+            (Some(_), None) => {
+                return Err(Error::Precondition("If-Match names a version, but there is none yet".into()));
+            }
             (wanted, Some(version)) => check_version(wanted, version)?,
             (None, None) => {}
         }

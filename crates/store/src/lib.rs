@@ -9,7 +9,9 @@ mod schema;
 mod search;
 mod sqlite;
 
-pub use search::{Cursor, Filter, IndexEntry, IndexValue, Prefix, Search, SearchPage, System, Test, Visible};
+pub use search::{
+    BadCursor, Cursor, Filter, IndexEntry, IndexValue, Prefix, Search, SearchPage, System, Test, Visible,
+};
 pub use sqlite::Sqlite;
 
 use std::{future::Future, pin::Pin};
@@ -204,7 +206,8 @@ pub trait Backend: Send + Sync {
     /// A document.
     fn document(&self, space: &str, key: &[u8]) -> Answer<'_, Option<Vec<u8>>>;
     /// Documents whose keys begin with `prefix`, by key.
-    fn documents(&self, space: &str, prefix: &[u8], after: Option<Vec<u8>>, limit: usize) -> Answer<'_, KeyedDocuments>;
+    fn documents(&self, space: &str, prefix: &[u8], after: Option<Vec<u8>>, limit: usize)
+    -> Answer<'_, KeyedDocuments>;
     /// How many audit lines there are.
     fn audit_len(&self) -> Answer<'_, u64>;
 }

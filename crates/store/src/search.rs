@@ -194,7 +194,9 @@ impl Cursor {
     /// # Errors
     /// [`BadCursor`] when it cannot be one.
     pub fn parse(text: &str) -> Result<Self, BadCursor> {
-        let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        let fits = !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
         if fits { Ok(Self(text.to_owned())) } else { Err(BadCursor) }
     }
 }

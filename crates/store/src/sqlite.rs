@@ -162,7 +162,10 @@ fn write_one(connection: &Connection, commit: Commit) -> Result<(), CommitError>
     for put in &puts {
         write_version(connection, put)?;
     }
-    let members = memberships.iter().map(|(p, k)| (p, k)).chain(puts.iter().flat_map(|put| put.patients.iter().map(move |p| (p, &put.key))));
+    let members = memberships
+        .iter()
+        .map(|(p, k)| (p, k))
+        .chain(puts.iter().flat_map(|put| put.patients.iter().map(move |p| (p, &put.key))));
     for (patient, key) in members {
         connection
             .prepare_cached("INSERT OR IGNORE INTO member (patient, type, id) VALUES (?, ?, ?)")
@@ -176,13 +179,19 @@ fn write_one(connection: &Connection, commit: Commit) -> Result<(), CommitError>
             .map_err(failed)?;
     }
     for seq in outbox_done {
-        connection.prepare_cached("DELETE FROM outbox WHERE seq = ?").and_then(|mut s| s.execute([seq])).map_err(failed)?;
+        connection
+            .prepare_cached("DELETE FROM outbox WHERE seq = ?")
+            .and_then(|mut s| s.execute([seq]))
+            .map_err(failed)?;
     }
     for document in documents {
         write_document(connection, document)?;
     }
     for line in audit {
-        connection.prepare_cached("INSERT INTO audit (line) VALUES (?)").and_then(|mut s| s.execute([line])).map_err(failed)?;
+        connection
+            .prepare_cached("INSERT INTO audit (line) VALUES (?)")
+            .and_then(|mut s| s.execute([line]))
+            .map_err(failed)?;
     }
     Ok(())
 }
@@ -369,7 +378,8 @@ impl Backend for Sqlite {
     fn patients_of(&self, key: &ResourceKey) -> Answer<'_, Vec<String>> {
         let key = key.clone();
         self.ask(move |c| {
-            let mut statement = c.prepare_cached("SELECT patient FROM member WHERE type = ? AND id = ? ORDER BY patient")?;
+            let mut statement =
+                c.prepare_cached("SELECT patient FROM member WHERE type = ? AND id = ? ORDER BY patient")?;
             statement.query_map([key.resource_type, key.id], |row| row.get(0))?.collect()
         })
     }
@@ -390,7 +400,8 @@ impl Backend for Sqlite {
         self.ask(move |c| {
             values.push(rusqlite::types::Value::Integer(limit as i64 + 1));
             let mut statement = c.prepare_cached(&format!("{CURRENT} WHERE {condition} ORDER BY r.id LIMIT ?"))?;
-            let found: rusqlite::Result<Vec<Version>> = statement.query_map(params_from_iter(values), version)?.collect();
+            let found: rusqlite::Result<Vec<Version>> =
+                statement.query_map(params_from_iter(values), version)?.collect();
             Ok(SearchPage::new(found?, limit))
         })
     }
@@ -431,14 +442,21 @@ impl Backend for Sqlite {
         })
     }
 
-    fn documents(&self, space: &str, prefix: &[u8], after: Option<Vec<u8>>, limit: usize) -> Answer<'_, KeyedDocuments> {
+    fn documents(
+        &self,
+        space: &str,
+        prefix: &[u8],
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, KeyedDocuments> {
         let (space, prefix) = (space.to_owned(), prefix.to_vec());
         self.ask(move |c| {
             let mut statement = c.prepare_cached(
                 "SELECT key, value FROM document WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key > ?3)
                  AND substr(key, 1, length(?2)) = ?2 ORDER BY key LIMIT ?4",
             )?;
-            let found = statement.query_map(params![space, prefix, after, limit as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let found = statement
+                .query_map(params![space, prefix, after, limit as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
             found.collect()
         })
     }

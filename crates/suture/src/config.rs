@@ -71,14 +71,21 @@ impl Member {
     /// Reads a member's directory.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let text = |name: &str| {
-            fs::read_to_string(directory.join(name))
-                .with_context(|| format!("{name} in {} cannot be read: is this a member's directory?", directory.display()))
+            fs::read_to_string(directory.join(name)).with_context(|| {
+                format!("{name} in {} cannot be read: is this a member's directory?", directory.display())
+            })
         };
         let settings: Settings = toml::from_str(&text("suture.toml")?).context("suture.toml is not understood")?;
         let peers: Peers = toml::from_str(&text("keys/peers.toml")?).context("keys/peers.toml is not understood")?;
         let genesis = fs::read(directory.join("keys/genesis")).context("keys/genesis cannot be read")?;
         let genesis = Genesis::from_octets(&genesis).context("keys/genesis is not a genesis")?;
-        Ok(Self { settings, peers, genesis, seed: secret(directory, "keys/seed")?, consensus: secret(directory, "keys/consensus")? })
+        Ok(Self {
+            settings,
+            peers,
+            genesis,
+            seed: secret(directory, "keys/seed")?,
+            consensus: secret(directory, "keys/consensus")?,
+        })
     }
 }
 

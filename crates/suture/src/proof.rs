@@ -62,7 +62,13 @@ fn print(genesis: &Genesis, findings: &Findings) {
     for (member, height, item) in &findings.accesses {
         println!(
             "{} {:?} to {} ({}) for {} at height {height}: {} pages, {} record versions",
-            title(*member), item.outcome, title(item.reader), item.role, item.purpose, item.pages, item.records
+            title(*member),
+            item.outcome,
+            title(item.reader),
+            item.role,
+            item.purpose,
+            item.pages,
+            item.records
         );
     }
     println!("finalized by the validators of this genesis at height {}", findings.height);

@@ -45,13 +45,7 @@ async fn serve(directory: &Path, member: Member, until_stdin_closes: bool) -> Re
     let bases: BTreeMap<u32, String> = numbered().map(|(number, p)| (number, p.peer.clone())).collect();
     let fhir_bases: BTreeMap<u32, String> = numbered().map(|(number, p)| (number, p.fhir.clone())).collect();
     let web_base = format!("http://{}", settings.web);
-    let config = Config {
-        me,
-        genesis,
-        seed: Seed::new(seed),
-        fhir_base: format!("{web_base}/fhir"),
-        fhir_bases,
-    };
+    let config = Config { me, genesis, seed: Seed::new(seed), fhir_base: format!("{web_base}/fhir"), fhir_bases };
     let transport = Arc::new(edge::HttpTransport::new(bases)?);
     let parts = Parts { store, vault, chain, transport };
     let (records, tasks) = Records::start(config, parts).await?;
@@ -79,7 +73,8 @@ async fn bind(address: std::net::SocketAddr, what: &str) -> Result<TcpListener> 
 
 async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -155,7 +155,6 @@ pub mod text {
     }
 }
 
-
 /// Yes or no in one octet, 1 or 0: for `#[tls_codec(with = "wire::codec::flag")]` on a `bool`.
 pub mod flag {
     use std::io::{Read, Write};

@@ -214,9 +214,9 @@ fn validators(genesis: &Genesis, sets: &[SetLink]) -> Result<Set, ProofError> {
 
 fn certificate(octets: &[u8]) -> Result<Finalization<Scheme, Digest>, ProofError> {
     let malformed = || ProofError::Malformed("the certificate");
-    let mut buffer = octets;
+    let buffer = octets;
     let config = Scheme::certificate_codec_config_unbounded();
-    let value = Finalization::<Scheme, Digest>::read_cfg(&mut commonware_codec::Copying(&mut buffer), &config);
+    let value = Finalization::<Scheme, Digest>::read_cfg(&mut commonware_codec::Copying(buffer), &config);
     let value = value.map_err(|_| malformed())?;
     if value.encode() != octets { Err(malformed()) } else { Ok(value) }
 }
@@ -251,7 +251,7 @@ fn keys(root: &Hash, proofs: &[KeyProof]) -> Result<BTreeMap<Key, Option<Value>>
 
 fn decode<T: commonware_codec::Read + Encode>(octets: &[u8], config: &T::Cfg) -> Result<T, ProofError> {
     let malformed = || ProofError::Malformed("the proof of a key");
-    let mut buffer = octets;
-    let value = T::read_cfg(&mut commonware_codec::Copying(&mut buffer), config).map_err(|_| malformed())?;
+    let buffer = octets;
+    let value = T::read_cfg(&mut commonware_codec::Copying(buffer), config).map_err(|_| malformed())?;
     if value.encode() != octets { Err(malformed()) } else { Ok(value) }
 }

@@ -109,8 +109,7 @@ impl HolderSlot {
         home: u32,
         terms: Terms,
     ) -> Self {
-        let mut slot =
-            Self { holder, grantee, home, terms, patient_key: patient.public(), signature: [0; 64] };
+        let mut slot = Self { holder, grantee, home, terms, patient_key: patient.public(), signature: [0; 64] };
         slot.signature = patient.sign(network, "grant-terms", &[grant_key, &slot.unsigned()]);
         slot
     }
@@ -350,6 +349,15 @@ pub enum ReleasedPage {
 }
 
 impl ReleasedPage {
+    /// Its records; none in a page of items.
+    #[must_use]
+    pub fn records(&self) -> &[ReleasedRecord] {
+        match self {
+            Self::Records(records) => records,
+            Self::Items(_) => &[],
+        }
+    }
+
     /// The page as the ledger's commitment sees it.
     #[must_use]
     pub fn opened(&self) -> OpenedPage {
@@ -432,8 +440,7 @@ impl Release {
     /// What sealing a release is bound to.
     #[must_use]
     pub fn associated(network: Network, request: &Hash, holder: u32) -> Vec<u8> {
-        let fields: [&[u8]; 4] =
-            [&network.genesis, &network.era.to_be_bytes(), request, &holder.to_be_bytes()];
+        let fields: [&[u8]; 4] = [&network.genesis, &network.era.to_be_bytes(), request, &holder.to_be_bytes()];
         hash("release-context", &fields).to_vec()
     }
 }

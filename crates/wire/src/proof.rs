@@ -12,7 +12,7 @@ use crate::{
     message::{AccessItem, Outcome, ShownEntry, released_hash},
     sign::PublicKey,
     state::{Entry, GrantEntry, Key, grant_key, request_commitment, request_key},
-    strand::{Opening, OpenedPage, PageKind, Pinned, StrandKey, StrandKind, entry_key},
+    strand::{OpenedPage, Opening, PageKind, Pinned, StrandKey, StrandKind, entry_key},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -209,7 +209,8 @@ impl Document {
     /// The places in `strands` and in `registry` that the state must show.
     #[must_use]
     pub fn places(&self) -> (BTreeSet<Key>, BTreeSet<Key>) {
-        let mut strands: BTreeSet<Key> = self.parts.iter().chain([&self.holders]).flat_map(ShownStrand::places).collect();
+        let mut strands: BTreeSet<Key> =
+            self.parts.iter().chain([&self.holders]).flat_map(ShownStrand::places).collect();
         strands.extend(self.releases.iter().map(|r| entry_key(r.member, &r.tag)));
         strands.extend(self.request.iter().map(|r| request_key(&r.id)));
         let registry = self.request.iter().map(|r| grant_key(&r.grant_key)).collect();
@@ -348,6 +349,9 @@ pub fn pinned_in(pages: &[OpenedPage]) -> Result<BTreeMap<(u32, StrandKind), Pin
     Ok(pinned)
 }
 
+/// Member and height of its entry.
+type Heights = Vec<(u32, u64)>;
+
 struct Checker<'a> {
     genesis: &'a Genesis,
     state: &'a Verified,
@@ -369,7 +373,8 @@ impl Checker<'_> {
 
     fn complete(&self, strand: &ShownStrand, kind: StrandKind) -> Result<Complete, Invalid> {
         self.genesis.member(strand.member).ok_or(Invalid::UnknownMember(strand.member))?;
-        check_strand(strand, kind, (self.state.height, self.since), |place| self.entry(place)).map_err(|reason| self.strand(strand.member, reason))
+        check_strand(strand, kind, (self.state.height, self.since), |place| self.entry(place))
+            .map_err(|reason| self.strand(strand.member, reason))
     }
 
     fn pinned(&self, holders: &ShownStrand) -> Result<BTreeMap<(u32, StrandKind), Pinned>, Invalid> {
@@ -377,20 +382,17 @@ impl Checker<'_> {
     }
 
     /// The request is finalized, its grant in force, and each holder but the reader announced what it released.
-    fn releases(
-        &self,
-        document: &Document,
-        request: &ShownRequest,
-    ) -> Result<(Option<u64>, Vec<(u32, u64)>), Invalid> {
-        let commitment =
-            request_commitment(document.viewer, request.group, &request.slots_root, &request.reader_key);
+    fn releases(&self, document: &Document, request: &ShownRequest) -> Result<(Option<u64>, Heights), Invalid> {
+        let commitment = request_commitment(document.viewer, request.group, &request.slots_root, &request.reader_key);
         let requested = self
             .entry(&request_key(&request.id))
             .filter(|entry| entry.commitment == commitment)
             .ok_or_else(|| Invalid::Context("the request is not on the ledger".into()))?;
         let grant = self.state.registry.get(&grant_key(&request.grant_key)).and_then(Option::as_ref);
-        if !grant.and_then(GrantEntry::from_value).is_some_and(|g| g.granted > 0 && g.granted <= requested.height) {
-            return Err(Invalid::Context("the grant is not on the ledger, or was entered after the request".into()));
+        if !grant.and_then(GrantEntry::from_value).is_some_and(|g| g.covers(requested.height)) {
+            return Err(Invalid::Context(
+                "the grant is not on the ledger, or was not in force when the request was finalized".into(),
+            ));
         }
         let others = document.parts.iter().filter(|part| part.member != document.viewer);
         if !others.clone().map(|part| part.member).eq(document.releases.iter().map(|r| r.member)) {
@@ -410,7 +412,8 @@ impl Checker<'_> {
                     && item.reader_key == request.reader_key
                     && item.grant_key == request.grant_key
                     && item.outcome == Outcome::Released
-                    && item.released == released_hash(&part.commitments()[..(item.pages as usize).min(part.pages.len())])
+                    && item.released
+                        == released_hash(&part.commitments()[..(item.pages as usize).min(part.pages.len())])
             });
             if !told {
                 return Err(self.strand(release.member, "its entry does not name this request and these pages"));

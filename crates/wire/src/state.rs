@@ -71,6 +71,12 @@ impl GrantEntry {
         (grant.to_value() == *value).then_some(grant)
     }
 
+    /// Whether it was granted and not revoked at this height.
+    #[must_use]
+    pub fn covers(&self, height: u64) -> bool {
+        (1..=height).contains(&self.granted) && (self.revoked == 0 || self.revoked > height)
+    }
+
     /// Whether it is in force at the state that holds it and at `time_ms`, as far as the ledger can tell.
     #[must_use]
     pub fn in_force(&self, time_ms: u64) -> bool {

@@ -32,7 +32,8 @@ pub(crate) async fn read(inner: &Inner, consent: &Value) -> Result<Wish, Error> 
         return Err(Error::rule("Consent.scope", "must be `patient-privacy`"));
     }
     let patient = consent.get("patient").and_then(|p| text(p, "reference")).and_then(|r| r.strip_prefix("Patient/"));
-    let patient = patient.ok_or_else(|| Error::rule("Consent.patient", "must refer to the Patient here: `Patient/<id>`"))?;
+    let patient =
+        patient.ok_or_else(|| Error::rule("Consent.patient", "must refer to the Patient here: `Patient/<id>`"))?;
     if !inner.has_patient(patient).await? {
         return Err(Error::rule("Consent.patient", "there is no such Patient at this member"));
     }

@@ -31,7 +31,8 @@ pub(crate) async fn granted(inner: &Inner, grant: &Grant, height: u64) -> Result
                 }
                 let held = GrantHeldDoc { slot, height };
                 let documents = vec![put(space::GRANT_HELD, &grant.grant_key, &held)];
-                let outbox = vec![Work::document(space::GRANT_HELD, &grant.grant_key).row(LANE_RECORDS, &StrandName::own())];
+                let outbox =
+                    vec![Work::document(space::GRANT_HELD, &grant.grant_key).row(LANE_RECORDS, &StrandName::own())];
                 let commit = Commit { documents, outbox, ..Commit::default() };
                 return inner.store.commit(commit).await.map_err(Error::internal("keeping a grant"));
             }
@@ -147,7 +148,10 @@ fn consent_copy(inner: &Inner, owner: &str, slot: &GranteeSlot, status: &str) ->
         ("resourceType", "Consent".into()),
         (
             "identifier",
-            Value::Array(vec![object([("system", MEMBER_SYSTEM.into()), ("value", format!("grant-of-{}", name(slot.home)).into())])]),
+            Value::Array(vec![object([
+                ("system", MEMBER_SYSTEM.into()),
+                ("value", format!("grant-of-{}", name(slot.home)).into()),
+            ])]),
         ),
         ("status", status.into()),
         ("scope", concept("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy")),

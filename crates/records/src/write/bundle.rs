@@ -83,7 +83,8 @@ async fn transaction(inner: &Inner, who: &Caller, entries: Vec<Value>) -> Result
                 {
                     let found = inner.find(&resource_type, &parse_condition(&query)?, 2).await?;
                     let [only] = found.as_slice() else {
-                        let reason = format!("the condition must name exactly one {resource_type}, it names {}", found.len());
+                        let reason =
+                            format!("the condition must name exactly one {resource_type}, it names {}", found.len());
                         return Err(Error::rule(reference.path, reason));
                     };
                     conditions.insert(reference.text, format!("{resource_type}/{}", only.id));
@@ -116,7 +117,9 @@ async fn transaction(inner: &Inner, who: &Caller, entries: Vec<Value>) -> Result
         let version = before.unwrap_or(0) + 1;
         let made = match resource {
             Some(mut resource) => {
-                fhir::reference::rewrite(&mut resource, |text| names.get(text).or_else(|| conditions.get(text)).cloned());
+                fhir::reference::rewrite(&mut resource, |text| {
+                    names.get(text).or_else(|| conditions.get(text)).cloned()
+                });
                 Made::new(&resource_type, &id, version, now, resource)
             }
             None if before.is_none() => return Err(Error::NotFound(format!("there is no {resource_type} to delete"))),
@@ -192,7 +195,9 @@ async fn step(
                 return Err(Error::rule(place("resource.id"), "must be the id in request.url"));
             }
             let if_match = match text("ifMatch") {
-                Some(tag) => Some(parse_tag(&tag).ok_or_else(|| Error::rule(place("request.ifMatch"), "must be W/\"version\""))?),
+                Some(tag) => Some(
+                    parse_tag(&tag).ok_or_else(|| Error::rule(place("request.ifMatch"), "must be W/\"version\""))?,
+                ),
                 None => None,
             };
             (id, Method::Update(resource, if_match))

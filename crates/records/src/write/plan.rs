@@ -72,7 +72,9 @@ fn targets(resource: &Value) -> Vec<ResourceKey> {
 /// The version as the store takes it.
 pub(crate) fn version_put(made: &Made, expected: Option<u32>, patients: Vec<String>) -> Put {
     let (index, content) = match &made.resource {
-        Some(resource) => (fhir::search::index(resource).into_iter().map(index_entry).collect(), Some(resource.write())),
+        Some(resource) => {
+            (fhir::search::index(resource).into_iter().map(index_entry).collect(), Some(resource.write()))
+        }
         None => (Vec::new(), None),
     };
     Put {
@@ -141,7 +143,12 @@ impl<'a> Plan<'a> {
     }
 
     /// The same, with more to store in the same database transaction.
-    pub(crate) async fn commit_with(mut self, who: &Caller, interaction: &str, mut commit: Commit) -> Result<Vec<Stored>, Error> {
+    pub(crate) async fn commit_with(
+        mut self,
+        who: &Caller,
+        interaction: &str,
+        mut commit: Commit,
+    ) -> Result<Vec<Stored>, Error> {
         self.join().await?;
         let mut rows: BTreeMap<(StrandName, ResourceKey), NewOutbox> = BTreeMap::new();
         let mut row = |strand: StrandName, key: &ResourceKey, version: u32| {

@@ -75,7 +75,10 @@ async fn tell(args: &DemoArgs, world: &mut World, began: Instant) -> Result<()> 
     println!("\n   left behind: {}", world.root.display());
     println!("   proof:       {}", files.display());
     println!("   try next:    suture demo --stay, then open a member's page in a browser, or");
-    println!("                curl -H \"Authorization: Bearer $(jq -r .members[0].operator_token {})\" \\", manifest.display());
+    println!(
+        "                curl -H \"Authorization: Bearer $(jq -r .members[0].operator_token {})\" \\",
+        manifest.display()
+    );
     println!("                  $(jq -r .members[0].fhir {})/Patient", manifest.display());
     println!("   ready after {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
@@ -85,7 +88,13 @@ async fn load(args: &DemoArgs, world: &mut World) -> Result<()> {
     let names: Vec<String> = world.members.iter().map(|m| m.plan.name.clone()).collect();
     for (member, name) in [("north", "Dr. Amara Nwosu"), ("south", "Dr. Mateo Rivera"), ("clinic", "Dr. Priya Raman")] {
         let token = world.add_person(member, name, "clinician", None).await?;
-        world.people.push(Person { name: name.into(), role: "clinician", member: member.into(), token, patient: BTreeMap::new() });
+        world.people.push(Person {
+            name: name.into(),
+            role: "clinician",
+            member: member.into(),
+            token,
+            patient: BTreeMap::new(),
+        });
     }
     let began = Instant::now();
     let (mut resources, mut stories_told) = (0, BTreeMap::new());
@@ -98,7 +107,12 @@ async fn load(args: &DemoArgs, world: &mut World) -> Result<()> {
         world.people.push(Person { name: patient.name, role: "patient", member: patient.home, token, patient: ids });
     }
     let stories: Vec<String> = stories_told.iter().map(|(story, count)| format!("{story} × {count}")).collect();
-    println!("   {} patients ({}): {resources} resources in {:.1} s", args.patients, stories.join(", "), began.elapsed().as_secs_f64());
+    println!(
+        "   {} patients ({}): {resources} resources in {:.1} s",
+        args.patients,
+        stories.join(", "),
+        began.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -107,10 +121,17 @@ async fn anchor(world: &World) -> Result<()> {
     for person in world.people.iter().filter(|p| p.role == "patient") {
         world.enrol(&person.member, &person.patient).await?;
     }
-    println!("   {} wallets, each holder's strand pinned, in {:.1} s", world.people.len() - 3, began.elapsed().as_secs_f64());
+    println!(
+        "   {} wallets, each holder's strand pinned, in {:.1} s",
+        world.people.len() - 3,
+        began.elapsed().as_secs_f64()
+    );
     let statuses = world.settled().await?;
     let (mut pages, mut versions) = (0, 0);
-    println!("   {:<8} {:>7} {:>16} {:>9} {:>24}", "member", "pages", "record versions", "batches", "finality p50 / p99 ms");
+    println!(
+        "   {:<8} {:>7} {:>16} {:>9} {:>24}",
+        "member", "pages", "record versions", "batches", "finality p50 / p99 ms"
+    );
     for status in &statuses {
         let finality = status.get("finality_ms").cloned().unwrap_or(Value::Null);
         pages += number(status, "pages");
@@ -138,7 +159,10 @@ async fn read(world: &World, name: &str) -> Result<PathBuf> {
     let at_south = &person.patient["south"];
     let url = format!("{}/Patient/{at_south}/$everything?scope=network&_count=200", south.plan.fhir());
     let refused = clinician.get(&url).await?.expect(403, "reading without a grant")?.json()?;
-    ensure!(refused.text("resourceType") == Some("OperationOutcome"), "a refusal is an OperationOutcome and nothing else");
+    ensure!(
+        refused.text("resourceType") == Some("OperationOutcome"),
+        "a refusal is an OperationOutcome and nothing else"
+    );
     println!("   without a grant: 403, and no part of the record");
 
     let found = patient.get(&format!("{}/Organization?name:exact=South%20Hospital", home.plan.fhir())).await?;
@@ -163,7 +187,10 @@ async fn read(world: &World, name: &str) -> Result<PathBuf> {
     let lines = check(world, &file)?;
     for member in person.patient.keys() {
         let title = &world.member(member)?.plan.title;
-        ensure!(lines.iter().any(|l| l.starts_with(&format!("{title}: complete: pages 0.."))), "the proof does not say that {title} is complete");
+        ensure!(
+            lines.iter().any(|l| l.starts_with(&format!("{title}: complete: pages 0.."))),
+            "the proof does not say that {title} is complete"
+        );
     }
     damage(world, &document)?;
     Ok(file)
@@ -184,6 +211,13 @@ async fn compare(world: &World, person: &Person, entries: &[Value]) -> Result<()
                 let who = agents.first().and_then(|a| a.get("who")).and_then(|w| w.text("display"));
                 provenances.insert(who.unwrap_or_default().to_owned());
             }
+            (Some("outcome"), Some("OperationOutcome")) => {
+                let issues = resource.get("issue").and_then(Value::as_array).unwrap_or_default();
+                bail!(
+                    "the answer is not complete: {}",
+                    issues.iter().filter_map(|i| i.text("diagnostics")).collect::<Vec<_>>().join("; ")
+                )
+            }
             (_, of) => bail!("the answer has an unexpected {}", of.unwrap_or("entry")),
         }
     }
@@ -201,7 +235,10 @@ async fn compare(world: &World, person: &Person, entries: &[Value]) -> Result<()
     }
     let missing = expected.keys().filter(|url| !read.contains_key(*url)).count();
     let extra = read.keys().filter(|url| !expected.contains_key(*url)).count();
-    ensure!(missing == 0 && extra == 0, "the answer lacks {missing} resources of the holders and has {extra} of nobody's");
+    ensure!(
+        missing == 0 && extra == 0,
+        "the answer lacks {missing} resources of the holders and has {extra} of nobody's"
+    );
     ensure!(read == expected, "a resource in the answer is not as its holder serves it");
     ensure!(provenances.len() == person.patient.len(), "one Provenance for each member with a part");
     println!("   {} resources, each octet as its holder serves it", read.len());
@@ -210,7 +247,12 @@ async fn compare(world: &World, person: &Person, entries: &[Value]) -> Result<()
 
 /// Runs `proof check` as anybody would.
 fn check(world: &World, file: &PathBuf) -> Result<Vec<String>> {
-    let output = Command::new(std::env::current_exe()?).args(["proof", "check"]).arg(file).arg("--genesis").arg(&world.genesis).output()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["proof", "check"])
+        .arg(file)
+        .arg("--genesis")
+        .arg(&world.genesis)
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     for line in text.lines() {
         println!("     {line}");
@@ -226,7 +268,12 @@ fn damage(world: &World, document: &[u8]) -> Result<()> {
     changed[at] ^= 1;
     let file = world.root.join("changed.proof");
     std::fs::write(&file, &changed)?;
-    let output = Command::new(std::env::current_exe()?).args(["proof", "check"]).arg(&file).arg("--genesis").arg(&world.genesis).output()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["proof", "check"])
+        .arg(&file)
+        .arg("--genesis")
+        .arg(&world.genesis)
+        .output()?;
     std::fs::remove_file(&file)?;
     ensure!(output.status.code() == Some(1), "a document with one changed bit was not refused");
     println!("   the same document with one bit changed: not valid");
@@ -241,7 +288,7 @@ async fn list(world: &World, name: &str) -> Result<()> {
     let first = patient.get(&url).await?.expect(200, "asking who read")?;
     let proof = link(&first, "proof").context("the list links to its proof")?;
     let events = patient.entries(first).await?;
-    println!("   {:<16} {:<10} {:<8} {:<21} {}", "who", "role", "purpose", "when", "what");
+    println!("   {:<16} {:<10} {:<8} {:<21} what", "who", "role", "purpose", "when");
     let text = |event: &Value, path: &[&str]| -> String {
         let mut at = event;
         for step in path {
@@ -264,12 +311,23 @@ async fn list(world: &World, name: &str) -> Result<()> {
         let role = role.map(|a| text(a, &["role", "text"])).unwrap_or_default();
         let what = text(event, &["entity", "what", "display"]);
         let when = text(event, &["recorded"]);
-        println!("   {who:<16} {role:<10} {purpose:<8} {:<21} {what}: {}", &when[..19.min(when.len())], text(event, &["outcomeDesc"]));
-        ensure!(who == "South Hospital" && role == "clinician" && purpose == "TREAT", "the list has an entry that nobody made");
+        println!(
+            "   {who:<16} {role:<10} {purpose:<8} {:<21} {what}: {}",
+            &when[..19.min(when.len())],
+            text(event, &["outcomeDesc"])
+        );
+        ensure!(
+            who == "South Hospital" && role == "clinician" && purpose == "TREAT",
+            "the list has an entry that nobody made"
+        );
         holders.insert(what);
     }
     let others = person.patient.len() - 1;
-    ensure!(events.len() == others && holders.len() == others, "the list has {} entries, {others} holders released", events.len());
+    ensure!(
+        events.len() == others && holders.len() == others,
+        "the list has {} entries, {others} holders released",
+        events.len()
+    );
     let file = world.root.join("accesses.proof");
     std::fs::write(&file, patient.get(&proof).await?.expect(200, "fetching the list's proof")?.body)?;
     println!("   the list is complete by its own proof:");

@@ -75,7 +75,13 @@ impl World {
     }
 
     /// Makes a person at a member.
-    pub(crate) async fn add_person(&self, member: &str, name: &str, role: &'static str, patient: Option<&str>) -> Result<String> {
+    pub(crate) async fn add_person(
+        &self,
+        member: &str,
+        name: &str,
+        role: &'static str,
+        patient: Option<&str>,
+    ) -> Result<String> {
         let at = self.member(member)?;
         let mut wish = object([("name", name.into()), ("role", role.into())]);
         if let Some(patient) = patient {
@@ -94,7 +100,8 @@ impl World {
             let answer = at.operator.post(&at.plan.fhir(), bundle).await?.expect(200, "loading a story")?.json()?;
             let entries = answer.get("entry").and_then(Value::as_array).unwrap_or_default();
             resources += entries.len();
-            let patient = entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"));
+            let patient =
+                entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"));
             let id = patient.and_then(|p| p.text("id")).context("the transaction made a Patient")?;
             ids.insert(member.clone(), id.to_owned());
         }
@@ -109,7 +116,8 @@ impl World {
         for (member, id) in ids.iter().filter(|(member, _)| *member != home) {
             let holder = self.member(member)?;
             let code = format!("{}/Patient/{id}/$enrolment-code", holder.plan.fhir());
-            let answer = holder.operator.send("POST", &code, &[], None).await?.expect(200, "asking for a code")?.json()?;
+            let answer =
+                holder.operator.send("POST", &code, &[], None).await?.expect(200, "asking for a code")?.json()?;
             let parameters = answer.get("parameter").and_then(Value::as_array).unwrap_or_default();
             let code = parameters.first().and_then(|p| p.text("valueString")).context("the answer has a code")?;
             let parameter = |name: &str, value: &str| object([("name", name.into()), ("valueString", value.into())]);
@@ -153,9 +161,12 @@ impl World {
         let people: Vec<_> = self
             .people
             .iter()
-            .map(|p| json!({"name": p.name, "role": p.role, "member": p.member, "token": p.token, "patient": p.patient}))
+            .map(
+                |p| json!({"name": p.name, "role": p.role, "member": p.member, "token": p.token, "patient": p.patient}),
+            )
             .collect();
-        let text = serde_json::to_string_pretty(&json!({"genesis": self.genesis, "members": members, "people": people}))?;
+        let text =
+            serde_json::to_string_pretty(&json!({"genesis": self.genesis, "members": members, "people": people}))?;
         let (new, path) = (self.root.join("network.json.new"), self.root.join("network.json"));
         crate::config::write_private(&new, text.as_bytes())?;
         std::fs::rename(&new, &path)?;
@@ -173,7 +184,9 @@ impl World {
 }
 
 /// Runs all to their end, side by side.
-async fn futures_join<T: Send + 'static>(all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+async fn futures_join<T: Send + 'static>(
+    all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let tasks: Vec<_> = all.map(tokio::spawn).collect();
     let mut done = Vec::new();
     for task in tasks {

@@ -6,13 +6,13 @@ use crate::{
     hash::{Hash, hash},
 };
 use bytes::BufMut;
+use commonware_codec::DecodeExt as _;
 use commonware_codec::{Buf, Encode, EncodeSize, Error, MaxEncodeSize, RangeCfg, Read, ReadExt as _, Write};
 use commonware_consensus::{
     simplex::types::Context,
     types::{Epoch, Height, Round, View},
 };
 use commonware_cryptography::{Digest as _, Hasher as _, Sha256, ed25519, sha256};
-use commonware_codec::DecodeExt as _;
 use commonware_storage::mmr::Location;
 use commonware_utils::range::NonEmptyRange;
 
@@ -73,8 +73,8 @@ impl Header {
     /// [`ProofError::Malformed`].
     pub fn from_octets(octets: &[u8]) -> Result<Self, ProofError> {
         let malformed = || ProofError::Malformed("a header");
-        let mut buffer = octets;
-        let header = Self::read_cfg(&mut commonware_codec::Copying(&mut buffer), &()).map_err(|_| malformed())?;
+        let buffer = octets;
+        let header = Self::read_cfg(&mut commonware_codec::Copying(buffer), &()).map_err(|_| malformed())?;
         if header.encode() != octets { Err(malformed()) } else { Ok(header) }
     }
 
@@ -108,7 +108,11 @@ pub fn state_root(registry: &Hash, strands: &Hash) -> Hash {
 /// The genesis set of validators. `None` when a key is none.
 #[must_use]
 pub fn set_of(genesis: &Genesis) -> Option<Set> {
-    let keys = genesis.members.iter().filter(|m| m.validator).map(|m| ed25519::PublicKey::decode(commonware_codec::Copying(&m.consensus[..])));
+    let keys = genesis
+        .members
+        .iter()
+        .filter(|m| m.validator)
+        .map(|m| ed25519::PublicKey::decode(commonware_codec::Copying(&m.consensus[..])));
     Some(Set::from_iter_dedup(keys.collect::<Result<Vec<_>, _>>().ok()?))
 }
 

@@ -94,14 +94,18 @@ impl SealedPage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{keys::{PAD_0, Seed}, strand::PageKind};
+    use crate::{
+        keys::{PAD_0, Seed},
+        strand::PageKind,
+    };
 
     #[test]
     fn a_manifest_page_opens_with_the_key_file_under_its_name_only() {
         let seed = Seed::new(Secret::new([1; 32]));
         let kek = seed.wrapping(0, &PAD_0);
         let name = seed.manifest().name(3);
-        let line = Line::Strand { entry: [1; 32], kind: StrandKind::Records, key: StrandKey::generate(), owner: "p".into() };
+        let line =
+            Line::Strand { entry: [1; 32], kind: StrandKind::Records, key: StrandKey::generate(), owner: "p".into() };
         let page = OpenedPage::items(PageKind::Items, [line.to_octets()]);
         let sealed = SealedPage::seal(&kek, &name, &page);
         let again = SealedPage::from_octets(&sealed.to_octets()).unwrap();

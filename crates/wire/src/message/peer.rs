@@ -97,7 +97,14 @@ impl Call {
 
     /// Signs the answer to this call.
     #[must_use]
-    pub fn sign_answer(&self, signer: &Signer, network: Network, method: Method, call: &[u8], answer: &[u8]) -> Signature {
+    pub fn sign_answer(
+        &self,
+        signer: &Signer,
+        network: Network,
+        method: Method,
+        call: &[u8],
+        answer: &[u8],
+    ) -> Signature {
         signer.sign(network, "answer", &[&self.digest(method, call), &hash("answer", &[answer])])
     }
 
