@@ -3,6 +3,7 @@
 //! It does not know the program that it starts: it is handed the executable's path.
 
 pub mod client;
+pub mod data;
 pub mod network;
 pub mod process;
 pub mod stories;

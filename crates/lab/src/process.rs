@@ -5,6 +5,9 @@ use anyhow::{Context as _, Result, bail};
 use std::{fs::OpenOptions, path::Path, process::Stdio, time::Duration};
 use tokio::process::{Child, ChildStdin, Command};
 
+/// The file in a member's directory that its process holds locked, with its process id in it.
+pub const LOCK: &str = "lock";
+
 /// A member's process. It ends when this is dropped: its standard input closes, and then it is killed.
 #[derive(Debug)]
 pub struct MemberProcess {
@@ -76,6 +79,36 @@ impl MemberProcess {
     /// When it cannot be killed.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
+    }
+
+    /// Stops whoever else runs this member's directory now: somebody may have brought it back after its death.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop_successor(directory: &Path) -> Result<()> {
+        use rustix::process::{Pid, Signal, kill_process};
+        let path = directory.join(LOCK);
+        let Ok(lock) = std::fs::File::open(&path) else { return Ok(()) };
+        let mut pause = Duration::from_millis(10);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+        let mut told = None;
+        while lock.try_lock().is_err() {
+            let pid = std::fs::read_to_string(&path)?.trim().parse().ok().and_then(Pid::from_raw);
+            let late = tokio::time::Instant::now() > deadline;
+            if let Some(pid) = pid
+                && (late || told != Some(pid))
+            {
+                // It may have ended by itself between the two calls.
+                let _ended = kill_process(pid, if late { Signal::KILL } else { Signal::TERM });
+                told = Some(pid);
+            }
+            if late {
+                bail!("{} did not stop within 15 seconds and was killed", directory.display());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+        Ok(())
     }
 
     fn log_end(&self) -> String {

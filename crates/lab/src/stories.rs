@@ -114,7 +114,7 @@ pub fn people(count: usize, seed: u64, members: &[String]) -> Result<Vec<StoryPa
                 shift(&mut bundle, i64::try_from(days)?);
                 rename(&mut bundle, number, seed);
             }
-            name = patient_name(&bundle).context("a story has a Patient with a name")?;
+            name = patient_of(&bundle).and_then(join_name).context("a story has a Patient with a name")?;
             let here = if members.iter().any(|m| m == member) { (*member).to_owned() } else { "lab".to_owned() };
             match parts.iter_mut().find(|(m, _)| *m == here) {
                 Some((_, known)) => join(known, bundle),
@@ -142,10 +142,14 @@ fn resources(bundle: &mut Value) -> impl Iterator<Item = &mut Value> {
     entries.iter_mut().filter_map(|entry| entry.get_mut("resource"))
 }
 
-fn patient_name(bundle: &Value) -> Option<String> {
+/// The Patient of a Bundle.
+pub(crate) fn patient_of(bundle: &Value) -> Option<&Value> {
     let entries = bundle.get("entry")?.as_array()?;
-    let patient =
-        entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"))?;
+    entries.iter().filter_map(|e| e.get("resource")).find(|r| r.text("resourceType") == Some("Patient"))
+}
+
+/// First given and family name.
+pub(crate) fn join_name(patient: &Value) -> Option<String> {
     let name = patient.get("name")?.as_array()?.first()?;
     let given = name.get("given")?.as_array()?.first()?.as_str()?;
     Some(format!("{given} {}", name.text("family")?))

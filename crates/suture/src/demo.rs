@@ -20,9 +20,12 @@ pub(crate) struct DemoArgs {
     /// Number of members
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(4..=9))]
     members: u8,
-    /// Number of patients
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(4..=500))]
-    patients: u16,
+    /// Number of patients: 12 of the stories when absent, all of --data
+    #[arg(long, value_parser = clap::value_parser!(u16).range(4..=500))]
+    patients: Option<u16>,
+    /// A folder of Synthea FHIR R4 bundles (.json, .json.gz) to load in place of the stories, split over the members
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Which patients are made beyond the stories' own
     #[arg(long, default_value_t = 1)]
     seed: u64,

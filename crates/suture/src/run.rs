@@ -1,9 +1,18 @@
 //! Runs one member until it is told to stop.
 
 use crate::config::Member;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use lab::process::LOCK;
 use records::{Config, Parts, Records};
-use std::{collections::BTreeMap, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use store::Sqlite;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 use wire::keys::Seed;
@@ -15,8 +24,23 @@ pub(crate) fn run(directory: &Path, until_stdin_closes: bool) -> Result<ExitCode
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let directory = directory.canonicalize().with_context(|| format!("there is no {}", directory.display()))?;
     let member = Member::read(&directory)?;
+    let _lock = lock(&directory)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve(&directory, member, until_stdin_closes))
+}
+
+/// Takes the directory for this process, until the file is closed.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join(LOCK);
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    if file.try_lock().is_err() {
+        let mut pid = String::new();
+        file.read_to_string(&mut pid)?;
+        bail!("{} is in use by process {}: stop that one first", directory.display(), pid.trim());
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
 }
 
 async fn serve(directory: &Path, member: Member, until_stdin_closes: bool) -> Result<ExitCode> {

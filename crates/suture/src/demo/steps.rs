@@ -6,13 +6,23 @@ use super::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use fhir::json::{Value, object};
-use lab::{client::link, stories};
+use futures::StreamExt as _;
+use lab::{
+    client::link,
+    data,
+    stories::{self, StoryPatient},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     process::{Command, ExitCode},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// Work that takes longer says how far it is this often.
+const TELL_EVERY: Duration = Duration::from_secs(3);
+/// Patients that are enrolled at the same time.
+const ENROL_AT_ONCE: usize = 8;
 
 fn heading(number: u8, text: &str) {
     println!("\n{number}. {text}");
@@ -56,11 +66,14 @@ async fn tell(args: &DemoArgs, world: &mut World, began: Instant) -> Result<()> 
     let manifest = world.write_manifest()?;
     if args.stay {
         println!("\nReady. Tokens and addresses are in {}; Ctrl-C stops all members.", manifest.display());
-        tokio::signal::ctrl_c().await?;
+        told_to_stop().await;
+        println!("Stopping.");
         return Ok(());
     }
-    let patient = world.people.iter().find(|p| p.role == "patient" && p.patient.contains_key("south"));
-    let patient = patient.context("a patient has records at south")?.name.clone();
+    // Somebody with records at South and at as many others as there are; else somebody whom South does not know yet.
+    let patients = world.people.iter().filter(|p| p.role == "patient").rev();
+    let patient = patients.max_by_key(|p| (p.patient.contains_key("south"), p.patient.len()));
+    let patient = patient.context("there is a patient")?.name.clone();
     heading(4, &format!("{patient} allows South Hospital to read"));
     let files = read(world, &patient).await?;
     heading(5, &format!("{patient} sees who read"));
@@ -85,47 +98,90 @@ async fn tell(args: &DemoArgs, world: &mut World, began: Instant) -> Result<()> 
 }
 
 async fn load(args: &DemoArgs, world: &mut World) -> Result<()> {
-    let names: Vec<String> = world.members.iter().map(|m| m.plan.name.clone()).collect();
     for (member, name) in [("north", "Dr. Amara Nwosu"), ("south", "Dr. Mateo Rivera"), ("clinic", "Dr. Priya Raman")] {
         let token = world.add_person(member, name, "clinician", None).await?;
-        world.people.push(Person {
-            name: name.into(),
-            role: "clinician",
-            member: member.into(),
-            token,
-            patient: BTreeMap::new(),
-        });
+        let (name, member) = (name.to_owned(), member.to_owned());
+        world.people.push(Person { name, role: "clinician", member, token, patient: BTreeMap::new() });
     }
-    let began = Instant::now();
-    let (mut resources, mut stories_told) = (0, BTreeMap::new());
-    for patient in stories::people(usize::from(args.patients), args.seed, &names)? {
-        let (ids, count) = world.load(&patient).await?;
-        resources += count;
-        *stories_told.entry(patient.story).or_insert(0) += 1;
-        let home = ids.get(&patient.home).context("the home has a Patient")?;
-        let token = world.add_person(&patient.home, &patient.name, "patient", Some(home)).await?;
-        world.people.push(Person { name: patient.name, role: "patient", member: patient.home, token, patient: ids });
+    let mut loaded = Loaded { began: Instant::now(), told: Instant::now(), resources: 0, stories: BTreeMap::new() };
+    let names: Vec<String> = world.members.iter().map(|m| m.plan.name.clone()).collect();
+    match &args.data {
+        None => {
+            for patient in stories::people(usize::from(args.patients.unwrap_or(12)), args.seed, &names)? {
+                loaded.patient(world, patient).await?;
+            }
+        }
+        Some(folder) => {
+            let mut left = args.patients.unwrap_or(u16::MAX);
+            for file in data::files(folder)? {
+                match data::read(&file, &names).with_context(|| format!("{} is not taken", file.display()))? {
+                    data::Bundle::Shared(bundle) => loaded.resources += world.load_shared(&bundle).await?,
+                    data::Bundle::Patient(patient) if left > 0 => {
+                        left -= 1;
+                        loaded.patient(world, *patient).await?;
+                    }
+                    data::Bundle::Patient(_) => {}
+                }
+            }
+            ensure!(!loaded.stories.is_empty(), "{} has no patient's bundle", folder.display());
+        }
     }
-    let stories: Vec<String> = stories_told.iter().map(|(story, count)| format!("{story} × {count}")).collect();
+    let stories: Vec<String> = loaded.stories.iter().map(|(story, count)| format!("{story} × {count}")).collect();
+    let (count, took) = (loaded.stories.values().sum::<usize>(), loaded.began.elapsed().as_secs_f64());
     println!(
-        "   {} patients ({}): {resources} resources in {:.1} s",
-        args.patients,
+        "   {count} patients ({}): {} resources in {took:.1} s, {:.0}/s",
         stories.join(", "),
-        began.elapsed().as_secs_f64()
+        loaded.resources,
+        loaded.resources as f64 / took
     );
     Ok(())
 }
 
+/// What was loaded so far.
+struct Loaded {
+    began: Instant,
+    told: Instant,
+    resources: usize,
+    stories: BTreeMap<&'static str, usize>,
+}
+
+impl Loaded {
+    async fn patient(&mut self, world: &mut World, mut patient: StoryPatient) -> Result<()> {
+        let (ids, count) = world.load(&patient).await.with_context(|| format!("loading {}", patient.name))?;
+        self.resources += count;
+        *self.stories.entry(patient.story).or_insert(0) += 1;
+        let (mut name, mut number) = (patient.name.clone(), 1);
+        while world.people.iter().any(|p| p.name == patient.name) {
+            number += 1;
+            patient.name = format!("{name} {number}");
+        }
+        name = patient.name;
+        let home = ids.get(&patient.home).context("the home has a Patient")?;
+        let token = world.add_person(&patient.home, &name, "patient", Some(home)).await?;
+        world.people.push(Person { name, role: "patient", member: patient.home, token, patient: ids });
+        if self.told.elapsed() > TELL_EVERY {
+            self.told = Instant::now();
+            println!("   … {} patients, {} resources", self.stories.values().sum::<usize>(), self.resources);
+        }
+        Ok(())
+    }
+}
+
 async fn anchor(world: &World) -> Result<()> {
     let began = Instant::now();
-    for person in world.people.iter().filter(|p| p.role == "patient") {
-        world.enrol(&person.member, &person.patient).await?;
+    let patients: Vec<&Person> = world.people.iter().filter(|p| p.role == "patient").collect();
+    let (all, mut done, mut told) = (patients.len(), 0, Instant::now());
+    let enrolments = patients.into_iter().map(|person| world.enrol(&person.member, &person.patient));
+    let mut enrolments = futures::stream::iter(enrolments).buffer_unordered(ENROL_AT_ONCE);
+    while let Some(enrolled) = enrolments.next().await {
+        enrolled?;
+        done += 1;
+        if told.elapsed() > TELL_EVERY {
+            told = Instant::now();
+            println!("   … {done} of {all} wallets");
+        }
     }
-    println!(
-        "   {} wallets, each holder's strand pinned, in {:.1} s",
-        world.people.len() - 3,
-        began.elapsed().as_secs_f64()
-    );
+    println!("   {all} wallets, each holder's strand pinned, in {:.1} s", began.elapsed().as_secs_f64());
     let statuses = world.settled().await?;
     let (mut pages, mut versions) = (0, 0);
     println!(
@@ -147,7 +203,12 @@ async fn anchor(world: &World) -> Result<()> {
         );
     }
     ensure!(versions > 0 && pages > 0, "nothing was finalized");
-    println!("   {versions} record versions on {pages} pages finalized");
+    let took = world.began.elapsed().as_secs_f64();
+    println!(
+        "   {versions} record versions on {pages} pages finalized: {:.0} record versions/s since the network began,\n   \
+         batches each second (a demo's interval; 600 s is a network's default)",
+        versions as f64 / took
+    );
     Ok(())
 }
 
@@ -156,14 +217,18 @@ async fn read(world: &World, name: &str) -> Result<PathBuf> {
     let person = world.person(name)?;
     let (home, south) = (world.member(&person.member)?, world.member("south")?);
     let (patient, clinician) = (world.client(person), world.client(world.person("Dr. Mateo Rivera")?));
-    let at_south = &person.patient["south"];
-    let url = format!("{}/Patient/{at_south}/$everything?scope=network&_count=200", south.plan.fhir());
-    let refused = clinician.get(&url).await?.expect(403, "reading without a grant")?.json()?;
-    ensure!(
-        refused.text("resourceType") == Some("OperationOutcome"),
-        "a refusal is an OperationOutcome and nothing else"
-    );
-    println!("   without a grant: 403, and no part of the record");
+    let everything = |id: &str| format!("{}/Patient/{id}/$everything?scope=network&_count=200", south.plan.fhir());
+    match person.patient.get("south") {
+        Some(at_south) => {
+            let refused = clinician.get(&everything(at_south)).await?.expect(403, "reading without a grant")?.json()?;
+            ensure!(
+                refused.text("resourceType") == Some("OperationOutcome"),
+                "a refusal is an OperationOutcome and nothing else"
+            );
+            println!("   without a grant: 403, and no part of the record");
+        }
+        None => println!("   South Hospital has no Patient of this name yet"),
+    }
 
     let found = patient.get(&format!("{}/Organization?name:exact=South%20Hospital", home.plan.fhir())).await?;
     let found = patient.entries(found).await?;
@@ -173,6 +238,17 @@ async fn read(world: &World, name: &str) -> Result<PathBuf> {
     let began = Instant::now();
     patient.post(&format!("{}/Consent", home.plan.fhir()), &consent).await?.expect(201, "granting")?;
     println!("   granted: a Consent at {}, final after {} ms", home.plan.title, began.elapsed().as_millis());
+    let url = match person.patient.get("south") {
+        Some(at_south) => everything(at_south),
+        // The grant made a handle: the copy of the Consent refers to it.
+        None => {
+            let copies = clinician.get(&format!("{}/Consent", south.plan.fhir())).await?;
+            let copies = clinician.entries(copies).await?;
+            let patient = copies.first().and_then(|e| e.get("resource")?.get("patient")?.text("reference"));
+            let patient = patient.context("South has a copy of the Consent")?;
+            everything(patient.trim_start_matches("Patient/"))
+        }
+    };
 
     let began = Instant::now();
     let first = clinician.get(&url).await?.expect(200, "reading across members")?;
@@ -322,7 +398,7 @@ async fn list(world: &World, name: &str) -> Result<()> {
         );
         holders.insert(what);
     }
-    let others = person.patient.len() - 1;
+    let others = person.patient.keys().filter(|member| *member != "south").count();
     ensure!(
         events.len() == others && holders.len() == others,
         "the list has {} entries, {others} holders released",
@@ -333,6 +409,21 @@ async fn list(world: &World, name: &str) -> Result<()> {
     println!("   the list is complete by its own proof:");
     check(world, &file)?;
     Ok(())
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
 }
 
 fn consent(patient: &str, organization: &str) -> Value {

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A running network.
@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) members: Vec<Running>,
     pub(crate) http: Http,
     pub(crate) people: Vec<Person>,
+    /// When its members were ready.
+    pub(crate) began: Instant,
 }
 
 /// A member and its operator.
@@ -59,7 +61,14 @@ impl World {
         for member in &mut members {
             member.process.ready(&http).await?;
         }
-        Ok(Self { root: root.to_owned(), genesis: founded.genesis, members, http, people: Vec::new() })
+        Ok(Self {
+            root: root.to_owned(),
+            genesis: founded.genesis,
+            members,
+            http,
+            people: Vec::new(),
+            began: Instant::now(),
+        })
     }
 
     pub(crate) fn member(&self, name: &str) -> Result<&Running> {
@@ -90,6 +99,21 @@ impl World {
         let answer = at.operator.post(&format!("{}/admin/people", at.plan.web_base()), &wish).await?;
         let answer = answer.expect(201, "adding a person")?.json()?;
         Ok(answer.text("token").context("a new person has a token")?.to_owned())
+    }
+
+    /// Gives every member what all of them need: organisations, practitioners and the like.
+    pub(crate) async fn load_shared(&self, bundle: &Value) -> Result<usize> {
+        let posts = self.members.iter().map(|at| async { at.operator.post(&at.plan.fhir(), bundle).await });
+        let mut resources = 0;
+        for answer in futures::future::join_all(posts).await {
+            let answer = answer?.expect(200, "loading what all members share")?.json()?;
+            for entry in answer.get("entry").and_then(Value::as_array).unwrap_or_default() {
+                let status = entry.get("response").and_then(|r| r.text("status")).unwrap_or_default();
+                anyhow::ensure!(status.starts_with('2'), "an entry was not taken: {status}");
+                resources += 1;
+            }
+        }
+        Ok(resources)
     }
 
     /// Loads a patient's parts; gives the id of the Patient at each member.
@@ -173,28 +197,18 @@ impl World {
         Ok(path)
     }
 
-    /// Stops all members cleanly.
+    /// Stops all members cleanly, those too that somebody brought back after they had died.
     pub(crate) async fn stop(self) -> Result<()> {
-        let stops = self.members.into_iter().map(|m| m.process.stop());
-        for stopped in futures_join(stops).await {
-            stopped?;
+        let stops = self.members.into_iter().map(|member| async move {
+            member.process.stop().await?;
+            MemberProcess::stop_successor(&member.plan.dir).await
+        });
+        let mut all = Ok(());
+        for stopped in futures::future::join_all(stops).await {
+            all = all.and(stopped);
         }
-        Ok(())
+        all
     }
-}
-
-/// Runs all to their end, side by side.
-async fn futures_join<T: Send + 'static>(
-    all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
-) -> Vec<T> {
-    let tasks: Vec<_> = all.map(tokio::spawn).collect();
-    let mut done = Vec::new();
-    for task in tasks {
-        if let Ok(value) = task.await {
-            done.push(value);
-        }
-    }
-    done
 }
 
 /// A number of a JSON object.
