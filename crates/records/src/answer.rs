@@ -4,14 +4,14 @@
 use crate::{
     Denied, Error, Inner,
     batch::page_key,
-    documents::{GrantHeldDoc, PageDoc, PatientKeyDoc, RequestDoc, StrandDoc, remove, space},
-    gate::{Claim, decide_grant},
+    documents::{GrantHeldDoc, NumberDoc, PageDoc, PatientKeyDoc, RequestDoc, StrandDoc, put_new, remove, space},
+    gate::{Claim, TIP_AGE_MAX, decide_grant},
     now_ms,
     outbox::{LANE_ACCESS, StrandName, Work},
     peers::CallRefused,
 };
 use std::{ops::Range, sync::Arc, time::Duration};
-use store::Commit;
+use store::{Commit, CommitError};
 use tokio::sync::watch;
 use wire::{
     Format as _, Hash,
@@ -56,7 +56,9 @@ pub(crate) fn begin(inner: Arc<Inner>, id: Hash, request: RequestDoc, mut stop: 
             }
             pause = (pause * 2).min(Duration::from_secs(30));
         }
-        let documents = vec![remove(space::REQUEST, &id)];
+        let mut documents = vec![remove(space::REQUEST, &id)];
+        let outcomes = [Outcome::Released, Outcome::Refused, Outcome::Withheld];
+        documents.extend(outcomes.map(|outcome| remove(space::ACCESS_BEGUN, &begun_key(&id, outcome))));
         if let Err(error) = inner.store.commit(Commit { documents, ..Commit::default() }).await {
             tracing::warn!(%error, "a request that was answered is still noted as open");
         }
@@ -125,7 +127,7 @@ async fn answer(inner: &Inner, id: &Hash, request: &RequestDoc) -> Result<(), Er
 }
 
 /// Opens this member's slot after checking that the finalized request committed to it.
-fn open(inner: &Inner, request: &RequestDoc, slot: &SlotAnswer) -> Result<Option<Ask>, Error> {
+pub(crate) fn open(inner: &Inner, request: &RequestDoc, slot: &SlotAnswer) -> Result<Option<Ask>, Error> {
     let false_slot = || Error::unavailable("the reader gave a slot that its request does not commit to");
     let members = &inner.config.genesis.members;
     let index = members.iter().position(|m| m.number == inner.config.me);
@@ -149,6 +151,10 @@ fn open(inner: &Inner, request: &RequestDoc, slot: &SlotAnswer) -> Result<Option
 
 /// Whether this reader may have this patient's record, as this member's own ledger says now.
 async fn judge(inner: &Inner, request: &RequestDoc, ask: &Ask) -> Result<(), Error> {
+    if inner.chain.tip().at.elapsed() > TIP_AGE_MAX {
+        // Not a refusal: nobody can tell here whether the grant still holds. It is tried again while the request serves.
+        return Err(Error::unavailable("this member has not heard from the network for 30 seconds"));
+    }
     let held: Option<GrantHeldDoc> = inner.documents.load(space::GRANT_HELD, &ask.grant_key).await?;
     let (_, values) = inner.chain.registry(vec![wire::state::grant_key(&ask.grant_key)]).await?;
     let grant = values.first().and_then(Option::as_ref).and_then(GrantEntry::from_value);
@@ -164,20 +170,20 @@ async fn judge(inner: &Inner, request: &RequestDoc, ask: &Ask) -> Result<(), Err
     Ok(())
 }
 
-struct Gathered {
-    strand: StrandDoc,
-    pages: Vec<ReleasedPage>,
+pub(crate) struct Gathered {
+    pub(crate) strand: StrandDoc,
+    pub(crate) pages: Vec<ReleasedPage>,
 }
 
 impl Gathered {
     /// The strand with as many pages as its access entry says.
-    fn released(self, pages: usize) -> ReleasedStrand {
+    pub(crate) fn released(self, pages: usize) -> ReleasedStrand {
         ReleasedStrand { key: self.strand.key, pages: self.pages.into_iter().take(pages).collect() }
     }
 }
 
 /// Everything of the patient that is entered; what still waits in the outbox is entered first.
-async fn gather(inner: &Inner, owner: &str, item: AccessItem) -> Result<(AccessItem, Gathered), Error> {
+pub(crate) async fn gather(inner: &Inner, owner: &str, item: AccessItem) -> Result<(AccessItem, Gathered), Error> {
     inner.settle().await?;
     let strand = inner.strand(&StrandName::records(owner)).await?;
     let strand = strand.ok_or("a patient has no strand").map_err(Error::internal("releasing"))?;
@@ -196,18 +202,35 @@ async fn gather(inner: &Inner, owner: &str, item: AccessItem) -> Result<(AccessI
     Ok((item, Gathered { strand, pages }))
 }
 
-/// Enters an item into the patient's access strand and waits until it is final. After a crash, what was entered for
-/// the same request and outcome stands, so no second entry is made.
-async fn enter(inner: &Inner, owner: &str, item: AccessItem) -> Result<(ShownEntry, AccessItem), Error> {
+/// Enters an item into the patient's access strand and waits until it is final. After a crash, or when the network was
+/// slow, what was begun for the same request and outcome stands, so no second entry is made.
+pub(crate) async fn enter(inner: &Inner, owner: &str, item: AccessItem) -> Result<(ShownEntry, AccessItem), Error> {
     let name = StrandName::accesses(owner);
-    if let Some(found) = entered(inner, &name, &item).await? {
+    let key = begun_key(&item.request, item.outcome);
+    let begun: Option<NumberDoc> = inner.documents.load(space::ACCESS_BEGUN, &key).await?;
+    if begun.is_some()
+        && let Some(found) = entered(inner, &name, &item).await?
+    {
         return Ok(found);
     }
-    let outbox = vec![Work::Item { payload: item.to_octets() }.row(LANE_ACCESS, &name)];
-    inner.store.commit(Commit { outbox, ..Commit::default() }).await.map_err(Error::internal("entering an access"))?;
+    let commit = Commit {
+        documents: vec![put_new(space::ACCESS_BEGUN, &key, &NumberDoc(now_ms()))],
+        outbox: vec![Work::Item { payload: item.to_octets() }.row(LANE_ACCESS, &name)],
+        ..Commit::default()
+    };
+    match inner.store.commit(commit).await {
+        // Another try has begun it: its row waits in the outbox, or in the batch under way.
+        Ok(()) | Err(CommitError::Conflict { .. }) => {}
+        Err(other) => return Err(Error::internal("entering an access")(other)),
+    }
     inner.flush_access().await?;
     let found = entered(inner, &name, &item).await?;
     found.ok_or_else(|| Error::unavailable("the access is not entered yet"))
+}
+
+/// One mark for each request and outcome.
+fn begun_key(request: &Hash, outcome: Outcome) -> Vec<u8> {
+    [request.as_slice(), &[outcome as u8]].concat()
 }
 
 async fn entered(

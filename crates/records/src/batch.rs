@@ -68,10 +68,11 @@ pub(crate) async fn run(
             Some(flush) = flushes.recv() => { waiting.push(flush); true }
             () = inner.access_rows.notified() => false,
         };
-        let all = all || !waiting.is_empty();
         while let Ok(flush) = flushes.try_recv() {
             waiting.push(flush);
         }
+        // INVARIANT: who waits for a flush is answered only after a drain of everything that began behind the question.
+        let all = all || !waiting.is_empty();
         let done = tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
             done = drain(&inner, all) => done,

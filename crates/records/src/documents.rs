@@ -32,6 +32,7 @@ pub(crate) mod space {
     pub(crate) const GRANT_HELD: &str = "grant-held";
     pub(crate) const REQUEST: &str = "request";
     pub(crate) const FOLLOWED: &str = "followed";
+    pub(crate) const ACCESS_BEGUN: &str = "access-begun";
     pub(crate) const ACCESS_PAGE: &str = "access-page";
     pub(crate) const PROOF: &str = "proof";
 }

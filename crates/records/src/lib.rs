@@ -24,6 +24,8 @@ mod people;
 mod proofs;
 mod replicate;
 mod status;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use error::{Denied, Error};

@@ -39,6 +39,8 @@ use wire::{
 const WAIT: Duration = Duration::from_secs(20);
 /// How long a request's slots and an answer's pages are kept.
 const KEEP: Duration = Duration::from_secs(15 * 60);
+/// How often the own part is read again when something new came in between.
+const OWN_ATTEMPTS: usize = 5;
 /// Answers kept for paging.
 const RESULTS_MAX: usize = 64;
 /// Requests under way at most.
@@ -94,11 +96,11 @@ pub(crate) struct Results {
 
 /// A request under way.
 pub(crate) struct Pending {
-    slots: Vec<(u32, Vec<u8>)>,
-    public: Vec<u8>,
-    opener: Opener,
-    releases: watch::Sender<BTreeMap<u32, Release>>,
-    at: Instant,
+    pub(crate) slots: Vec<(u32, Vec<u8>)>,
+    pub(crate) public: Vec<u8>,
+    pub(crate) opener: Opener,
+    pub(crate) releases: watch::Sender<BTreeMap<u32, Release>>,
+    pub(crate) at: Instant,
 }
 
 /// A resource's newest version and its content; no content when that is a deletion.
@@ -182,7 +184,7 @@ impl Inner {
     }
 
     /// Has a request finalized. From then on those concerned fetch their slots and answer.
-    async fn request(
+    pub(crate) async fn request(
         &self,
         who: &Caller,
         grant_key: &[u8; 32],
@@ -368,6 +370,18 @@ impl Inner {
 
     /// This member's own part: nothing is released to oneself, all is checked alike.
     async fn own_part(&self, patient: &str, since: u64) -> Result<Part, Error> {
+        let mut last = self.own_part_once(patient, since).await;
+        // What is written meanwhile may be fixed and not final yet: it is waited for.
+        for _ in 0..OWN_ATTEMPTS {
+            if !matches!(last, Err(Error::Unavailable { .. })) {
+                break;
+            }
+            last = self.own_part_once(patient, since).await;
+        }
+        last
+    }
+
+    async fn own_part_once(&self, patient: &str, since: u64) -> Result<Part, Error> {
         self.settle().await?;
         let strand = self.strand(&StrandName::records(patient)).await?;
         let strand = strand.ok_or_else(|| Error::unavailable("nothing of this patient is entered here yet"))?;

@@ -118,7 +118,7 @@ impl Records {
         if !inner.nonces.lock().expect("no panic while held").fresh(&call, now) {
             return Err(CallRefused::new(409, "the call was made before"));
         }
-        let answer = inner.serve(call.from, method, &body).await?;
+        let answer = inner.serve(&call, method, &body).await?;
         let signature = call.sign_answer(&inner.signer, inner.network, method, &body, &answer);
         Ok((answer, signature))
     }
@@ -127,9 +127,16 @@ impl Records {
 impl Inner {
     /// Calls a member and checks that the answer is its own.
     pub(crate) async fn call(&self, to: u32, method: Method, body: Vec<u8>) -> Result<Vec<u8>, CallFailed> {
+        self.send(self.new_call(to), method, body).await
+    }
+
+    fn new_call(&self, to: u32) -> Call {
+        Call { from: self.config.me, to, nonce: wire::random(), time_ms: now_ms() }
+    }
+
+    async fn send(&self, call: Call, method: Method, body: Vec<u8>) -> Result<Vec<u8>, CallFailed> {
         let failed = |reason: &str| CallFailed { reason: reason.into() };
-        let callee = self.member(to).ok_or_else(|| failed("there is no such member"))?;
-        let call = Call { from: self.config.me, to, nonce: wire::random(), time_ms: now_ms() };
+        let callee = self.member(call.to).ok_or_else(|| failed("there is no such member"))?;
         let signature = call.sign(&self.signer, self.network, method, &body);
         let (answer, by) = self.transport.call(call, method, body.clone(), signature).await?;
         if !call.answer_signed_by(&callee.identity, self.network, (method, &body), &answer, &by) {
@@ -147,30 +154,35 @@ impl Inner {
     ) -> Result<A, CallFailed> {
         let failed = |reason: &str| CallFailed { reason: reason.into() };
         let callee = self.member(to).ok_or_else(|| failed("there is no such member"))?;
-        let octets = seal_to(&callee.hpke, CALL_INFO[0], method.name().as_bytes(), &ask.to_octets())
-            .map_err(|e| failed(&e.to_string()))?;
-        let answer = self.call(to, method, Sealed { octets }.to_octets()).await?;
+        let call = self.new_call(to);
+        let context = call.associated(self.network, method);
+        let octets = seal_to(&callee.hpke, CALL_INFO[0], &context, &ask.to_octets());
+        let octets = octets.map_err(|e| failed(&e.to_string()))?;
+        let answer = self.send(call, method, Sealed { octets }.to_octets()).await?;
         let sealed = Sealed::from_octets(&answer).map_err(|e| failed(&e.to_string()))?;
-        let plain = self.opener.open(CALL_INFO[1], method.name().as_bytes(), &sealed.octets);
+        let plain = self.opener.open(CALL_INFO[1], &context, &sealed.octets);
         let plain = plain.map_err(|e| failed(&e.to_string()))?;
         A::from_octets(&plain).map_err(|e| failed(&e.to_string()))
     }
 
-    fn unseal<Q: wire::Format>(&self, method: Method, body: &[u8]) -> Result<Q, CallRefused> {
+    fn unseal<Q: wire::Format>(&self, call: &Call, method: Method, body: &[u8]) -> Result<Q, CallRefused> {
         let bad = |e: &dyn std::error::Error| CallRefused::new(400, e.to_string());
         let sealed = Sealed::from_octets(body).map_err(|e| bad(&e))?;
-        let plain = self.opener.open(CALL_INFO[0], method.name().as_bytes(), &sealed.octets).map_err(|e| bad(&e))?;
+        let context = call.associated(self.network, method);
+        let plain = self.opener.open(CALL_INFO[0], &context, &sealed.octets).map_err(|e| bad(&e))?;
         Q::from_octets(&plain).map_err(|e| bad(&e))
     }
 
-    fn seal_for<A: wire::Format>(&self, to: u32, method: Method, answer: &A) -> Result<Vec<u8>, CallRefused> {
-        let caller = self.member(to).ok_or_else(|| CallRefused::new(401, "the caller is not a member"))?;
-        let octets = seal_to(&caller.hpke, CALL_INFO[1], method.name().as_bytes(), &answer.to_octets())
+    fn seal_for<A: wire::Format>(&self, call: &Call, method: Method, answer: &A) -> Result<Vec<u8>, CallRefused> {
+        let caller = self.member(call.from).ok_or_else(|| CallRefused::new(401, "the caller is not a member"))?;
+        let context = call.associated(self.network, method);
+        let octets = seal_to(&caller.hpke, CALL_INFO[1], &context, &answer.to_octets())
             .map_err(|e| CallRefused::new(500, e.to_string()))?;
         Ok(Sealed { octets }.to_octets())
     }
 
-    async fn serve(&self, from: u32, method: Method, body: &[u8]) -> Result<Vec<u8>, CallRefused> {
+    async fn serve(&self, call: &Call, method: Method, body: &[u8]) -> Result<Vec<u8>, CallRefused> {
+        let from = call.from;
         let bad = |e: wire::codec::DecodeError| CallRefused::new(400, e.to_string());
         let broken = |_| CallRefused::new(503, "this member's vault does not answer");
         match method {
@@ -198,12 +210,12 @@ impl Inner {
                 Ok(Vec::new())
             }
             Method::Enrol => {
-                let ask = self.unseal(method, body)?;
-                self.seal_for(from, method, &enrol::enrolled(self, from, ask).await?)
+                let ask = self.unseal(call, method, body)?;
+                self.seal_for(call, method, &enrol::enrolled(self, from, ask).await?)
             }
             Method::Accesses => {
-                let ask = self.unseal(method, body)?;
-                self.seal_for(from, method, &answer::accesses(self, from, &ask).await?)
+                let ask = self.unseal(call, method, body)?;
+                self.seal_for(call, method, &answer::accesses(self, from, &ask).await?)
             }
             Method::Await => {
                 let Await { height } = Await::from_octets(body).map_err(bad)?;

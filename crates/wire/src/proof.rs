@@ -122,6 +122,11 @@ fn check(document: &Document) -> Result<(), DecodeError> {
     if document.request.is_some() != (document.subject == Subject::Record) {
         return broken("a request belongs to a record, and to nothing else");
     }
+    if document.subject == Subject::Accesses
+        && (!document.releases.is_empty() || document.viewer != document.holders.member)
+    {
+        return broken("a list of accesses is made by the patient's home, and has no releases");
+    }
     if document.checksum != document.digest() {
         return broken("the octets do not fit the checksum at their end: some were changed or are missing");
     }
@@ -412,8 +417,8 @@ impl Checker<'_> {
                     && item.reader_key == request.reader_key
                     && item.grant_key == request.grant_key
                     && item.outcome == Outcome::Released
-                    && item.released
-                        == released_hash(&part.commitments()[..(item.pages as usize).min(part.pages.len())])
+                    && item.pages as usize == part.pages.len()
+                    && item.released == released_hash(&part.commitments())
             });
             if !told {
                 return Err(self.strand(release.member, "its entry does not name this request and these pages"));

@@ -2,7 +2,7 @@
 //! key over `("call", method, from, to, nonce, time, H(body))`; the answer is signed over the call and its body.
 
 use crate::{
-    codec::{TlsDeserialize, TlsSerialize, TlsSize},
+    codec::{DecodeError, TlsDeserialize, TlsSerialize, TlsSize},
     hash::{Hash, hash},
     sign::{Network, PublicKey, Signature, Signer, verify},
     strand::{OpenedPage, StrandKey, StrandKind},
@@ -121,9 +121,26 @@ impl Call {
         verify(key, network, "answer", &[&self.digest(method, call), &hash("answer", &[answer])], by)
     }
 
+    /// What sealing this call's body and its answer is bound to: so that nobody passes on what was sealed in another's
+    /// call.
+    #[must_use]
+    pub fn associated(&self, network: Network, method: Method) -> Vec<u8> {
+        let Self { from, to, nonce, time_ms } = self;
+        let fields: [&[u8]; 7] = [
+            &network.genesis,
+            &network.era.to_be_bytes(),
+            method.name().as_bytes(),
+            &from.to_be_bytes(),
+            &to.to_be_bytes(),
+            nonce,
+            &time_ms.to_be_bytes(),
+        ];
+        hash("call-context", &fields).to_vec()
+    }
+
     fn digest(&self, method: Method, body: &[u8]) -> Hash {
         let Self { from, to, nonce, time_ms } = self;
-        let body = hash("body", &[body]);
+        let body = hash("call-body", &[body]);
         let fields: [&[u8]; 6] =
             [method.name().as_bytes(), &from.to_be_bytes(), &to.to_be_bytes(), nonce, &time_ms.to_be_bytes(), &body];
         hash("call", &fields)
@@ -248,7 +265,7 @@ pub const CALL_INFO: [&[u8]; 2] = [b"suture/1 call", b"suture/1 answer"];
 /// A home enrols a patient at a holder.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
 pub struct EnrolAsk {
-    /// `H("code", code)` of the one-time code that the holder's desk gave.
+    /// SHA-256 of `suture/1 code` and the letters of the one-time code that the holder's desk gave.
     pub code: Hash,
     /// The patient's key for this holder.
     pub patient_key: PublicKey,
@@ -261,7 +278,11 @@ pub struct EnrolAnswer {
     /// One of records and one of accesses.
     pub strands: Vec<Shown>,
 }
-crate::format!(EnrolAnswer, 4_096);
+crate::format!(EnrolAnswer, 4_096, check_enrol);
+
+fn check_enrol(answer: &EnrolAnswer) -> Result<(), DecodeError> {
+    answer.strands.iter().try_for_each(|shown| shown.opening.check())
+}
 
 /// A strand and its opening page.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
@@ -292,7 +313,11 @@ pub struct AccessesAnswer {
     /// In order.
     pub pages: Vec<OpenedPage>,
 }
-crate::format!(AccessesAnswer, 15 << 20);
+crate::format!(AccessesAnswer, 15 << 20, check_accesses);
+
+fn check_accesses(answer: &AccessesAnswer) -> Result<(), DecodeError> {
+    answer.pages.iter().try_for_each(OpenedPage::check)
+}
 
 /// A height of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
