@@ -17,9 +17,12 @@ use ledger::{
     Action, Rejection, Transaction,
     anchor::{ACCESS_BUCKET, ENTRIES_MAX, Enter, Lane, Tagged},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use store::{Commit, DocumentPut, OutboxRow};
-use tokio::sync::{mpsc, oneshot};
 use wire::{
     Format as _, Hash,
     keys::Secret,
@@ -47,44 +50,24 @@ const PACK_OCTETS: usize = 4 << 20;
 /// Latencies kept for the figures.
 const LATENCIES: usize = 1_024;
 
-/// What the worker is told.
-pub(crate) type Flush = oneshot::Sender<u64>;
-
-/// Runs until `stop` resolves.
-pub(crate) async fn run(
-    inner: Arc<Inner>,
-    mut flushes: mpsc::Receiver<Flush>,
-    mut stop: tokio::sync::watch::Receiver<bool>,
-) {
+/// Runs until `stop` says so.
+pub(crate) async fn run(inner: Arc<Inner>, mut stop: tokio::sync::watch::Receiver<bool>) {
     let interval = Duration::from_secs(u64::from(inner.config.genesis.parameters.interval_s));
     let mut tick = tokio::time::interval(interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut backoff = Duration::from_millis(100);
-    let mut waiting: Vec<Flush> = Vec::new();
     loop {
-        let all = tokio::select! {
+        let ticked = tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
             _ = tick.tick() => true,
-            Some(flush) = flushes.recv() => { waiting.push(flush); true }
-            () = inner.access_rows.notified() => false,
+            () = inner.work.notified() => false,
         };
-        while let Ok(flush) = flushes.try_recv() {
-            waiting.push(flush);
-        }
-        // INVARIANT: who waits for a flush is answered only after a drain of everything that began behind the question.
-        let all = all || !waiting.is_empty();
         let done = tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
-            done = drain(&inner, all) => done,
+            done = drain(&inner, ticked) => done,
         };
         match done {
-            Ok(height) => {
-                backoff = Duration::from_millis(100);
-                for flush in waiting.drain(..) {
-                    // Who asked may be gone; then nobody needs to know.
-                    let _gone = flush.send(height);
-                }
-            }
+            Ok(()) => backoff = Duration::from_millis(100),
             Err(error) => {
                 tracing::warn!(%error, source = ?std::error::Error::source(&error).map(ToString::to_string), "a batch waits");
                 inner.note_trouble(Some(error.to_string()));
@@ -93,31 +76,34 @@ pub(crate) async fn run(
                     () = tokio::time::sleep(backoff) => {}
                 }
                 backoff = (backoff * 2).min(Duration::from_secs(10));
-                inner.access_rows.notify_one();
+                inner.work.notify_one();
             }
         }
     }
 }
 
-/// Finishes the fixed batch, if there is one, then takes rows until none is left. Gives the height of the last batch.
-async fn drain(inner: &Inner, all: bool) -> Result<u64, Error> {
-    let mut height = inner.chain.tip().height;
+/// Finishes the fixed batch, if there is one, then takes all rows of accesses, and rows of records up to the wanted
+/// one: what is written later waits for the next interval, so that batches do not tell how busy a member is.
+async fn drain(inner: &Inner, ticked: bool) -> Result<(), Error> {
+    if ticked {
+        inner.want(inner.outbox_newest().await?);
+    }
     if let Some(batch) = inner.documents.load::<BatchDoc>(space::BATCH, b"current").await? {
-        height = finish(inner, batch).await?;
+        finish(inner, batch).await?;
     }
     loop {
         let mut rows = inner.outbox(LANE_ACCESS, ROWS_MAX).await?;
-        let lane = if rows.is_empty() { Lane::Records } else { Lane::Access };
-        if all && rows.len() < ROWS_MAX {
-            rows.extend(inner.outbox(LANE_RECORDS, ROWS_MAX - rows.len()).await?);
-        }
+        let wanted = inner.wanted.load(Ordering::SeqCst);
+        let mut records = inner.outbox(LANE_RECORDS, ROWS_MAX - rows.len().min(ROWS_MAX - 1)).await?;
+        records.retain(|row| row.seq <= wanted);
+        let lane = if records.is_empty() { Lane::Access } else { Lane::Records };
+        rows.extend(records);
         if rows.is_empty() {
             inner.note_trouble(None);
-            return Ok(height);
+            return Ok(());
         }
-        let lane = if all { Lane::Records } else { lane };
         let batch = fix(inner, rows, lane).await?;
-        height = finish(inner, batch).await?;
+        finish(inner, batch).await?;
     }
 }
 
@@ -145,7 +131,7 @@ async fn fix(inner: &Inner, rows: Vec<OutboxRow>, lane: Lane) -> Result<BatchDoc
         match work {
             Work::Item { payload } => strand.push(Prepared::Item(payload)),
             Work::Open => {}
-            Work::Resource { .. } | Work::Document { .. } => {
+            Work::Resource { .. } | Work::Removed { .. } | Work::Document { .. } => {
                 if let Some((plain, category, month)) = inner.plain(&work).await? {
                     octets += plain.len();
                     strand.push(Prepared::Record { plain, category, month });
@@ -384,7 +370,7 @@ fn padded(length: usize) -> usize {
 }
 
 /// Replicates a fixed batch, submits it until it is final, and notes that it is.
-async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<u64, Error> {
+async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<(), Error> {
     replicate::batch(inner, &batch).await?;
     let submitted = std::time::Instant::now();
     let height = loop {
@@ -417,13 +403,13 @@ async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<u64, Error> {
     let documents = vec![remove(space::BATCH, b"current"), put(space::TOTALS, b"", &totals)];
     let commit = Commit { documents, ..Commit::default() };
     inner.store.commit(commit).await.map_err(Error::internal("noting a finalized batch"))?;
-    inner.batches.send_modify(|batches| *batches += 1);
+    inner.batches.send_modify(|done| *done = (done.0 + 1, height));
     let mut latencies = inner.latencies.lock().expect("no panic while held");
     latencies.push_back(submitted.elapsed().as_millis() as u64);
     if latencies.len() > LATENCIES {
         latencies.pop_front();
     }
-    Ok(height)
+    Ok(())
 }
 
 /// The same entries under a new sequence number and last height.

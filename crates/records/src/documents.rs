@@ -28,6 +28,8 @@ pub(crate) mod space {
     pub(crate) const PATIENT_KEY: &str = "patient-key";
     pub(crate) const WALLET: &str = "wallet";
     pub(crate) const GRANT_MADE: &str = "grant-made";
+    pub(crate) const GRANT_OPEN: &str = "grant-open";
+    pub(crate) const REVOKE_OPEN: &str = "revoke-open";
     pub(crate) const GRANT_RECEIVED: &str = "grant-received";
     pub(crate) const GRANT_HELD: &str = "grant-held";
     pub(crate) const REQUEST: &str = "request";

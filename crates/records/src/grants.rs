@@ -8,8 +8,9 @@ pub(crate) use received::{granted, revoked};
 
 use crate::{
     Caller, Error, Inner, Stored,
-    documents::{GrantMadeDoc, NameDoc, WalletDoc, put, put_new, space},
+    documents::{GrantMadeDoc, NameDoc, NumberDoc, WalletDoc, put, put_new, remove, space},
     enrol::{grant_signer, holder_signer, patient_resource},
+    now_ms,
     outbox::{LANE_RECORDS, StrandName, Work},
     write::{Made, Written, check_version},
 };
@@ -20,7 +21,9 @@ use ledger::{
     Action as Entered, Rejection,
     consent::{GROUP_ALL, Grant, Revoke, SLOT_COUNTS, Slot},
 };
+use std::{sync::Arc, time::Duration};
 use store::Commit;
+use tokio::sync::watch;
 use wire::Format as _;
 use wire::{
     message::{
@@ -35,12 +38,18 @@ use wire::{
 /// A grant without an end expires on the ledger after this many months of 30 days (ten years), and must be renewed.
 const MONTHS_DEFAULT: u32 = 122;
 /// How long an answer waits for members to have taken up a grant or its end.
-const TAKEN_UP: std::time::Duration = std::time::Duration::from_secs(4);
+const TAKEN_UP: Duration = Duration::from_secs(4);
+
+/// How often it is looked for what is not final yet, and how long whoever wrote it waits for it first.
+const RESUME_EVERY: Duration = Duration::from_secs(5);
+const RESUME_AFTER_MS: u64 = 30_000;
 
 /// A patient posts a Consent at home.
 pub(crate) async fn create(inner: &Inner, who: &Caller, resource: Value) -> Result<Written, Error> {
+    let patient = resource.get("patient").and_then(|p| p.text("reference")).unwrap_or_default();
+    let patient = patient.strip_prefix("Patient/").unwrap_or_default();
+    inner.allow(who, &Action::WriteConsent { patient })?;
     let wish = consent::read(inner, &resource).await?;
-    inner.allow(who, &Action::WriteConsent { patient: &wish.patient })?;
     let wallet: Option<WalletDoc> = inner.documents.load(space::WALLET, wish.patient.as_bytes()).await?;
     let wallet = wallet.ok_or_else(|| {
         Error::rule(
@@ -69,6 +78,7 @@ pub(crate) async fn create(inner: &Inner, who: &Caller, resource: Value) -> Resu
         documents: vec![
             put_new(space::GRANT_MADE, id.as_bytes(), &made),
             put_new(space::GRANT_MADE, &made.grant_key, &NameDoc(id.as_bytes().to_vec())),
+            put_new(space::GRANT_OPEN, id.as_bytes(), &NumberDoc(now_ms())),
             put(space::WALLET, owner, &WalletDoc { grants: wallet.grants + 1, ..wallet }),
         ],
         outbox: vec![
@@ -92,8 +102,9 @@ pub(crate) async fn update(
     if_match: Option<u32>,
 ) -> Result<Written, Error> {
     let made: Option<GrantMadeDoc> = inner.documents.load(space::GRANT_MADE, id.as_bytes()).await?;
+    // Whether there is such a grant is nobody's business but the patient's.
+    inner.allow(who, &Action::WriteConsent { patient: made.as_ref().map_or("", |made| &made.owner) })?;
     let made = made.ok_or_else(|| Error::NotFound("this member has made no grant of this id: post it first".into()))?;
-    inner.allow(who, &Action::WriteConsent { patient: &made.owner })?;
     let wish = consent::read(inner, &resource).await?;
     if wish.patient != made.owner || wish.grantee != made.grantee || wish.terms != made.terms {
         return Err(Error::rule("Consent", "a grant is not changed: revoke it (status `inactive`) and make another"));
@@ -105,10 +116,49 @@ pub(crate) async fn update(
         return Err(Error::rule("Consent.status", "PUT revokes a grant: the status must be `inactive`"));
     }
     let version = current.version + 1;
-    let stored = inner.store_consent(who, id, version, Some(current.version), resource, Commit::default()).await?;
+    let open = vec![put(space::REVOKE_OPEN, id.as_bytes(), &NumberDoc(now_ms()))];
+    let commit = Commit { documents: open, ..Commit::default() };
+    let stored = inner.store_consent(who, id, version, Some(current.version), resource, commit).await?;
     drop(guard);
-    let notice = inner.enter_revocation(&made).await?;
+    let notice = inner.enter_revocation(id, &made).await?;
     Ok(Written { stored, created: false, notice })
+}
+
+/// Sends what patients granted or revoked and what is not final yet, until it is: after a restart, or when the network
+/// stood still.
+pub(crate) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let resumed = tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            resumed = resume(&inner) => resumed,
+        };
+        if let Err(error) = resumed {
+            tracing::debug!(%error, "a grant or its end waits");
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            () = tokio::time::sleep(RESUME_EVERY) => {}
+        }
+    }
+}
+
+async fn resume(inner: &Inner) -> Result<(), Error> {
+    for (of, revoked) in [(space::REVOKE_OPEN, true), (space::GRANT_OPEN, false)] {
+        for (id, NumberDoc(since)) in inner.documents.all::<NumberDoc>(of, &[]).await? {
+            // Younger ones are still waited for by those who wrote them, unless this member was restarted.
+            if since > inner.began_ms && now_ms() < since + RESUME_AFTER_MS {
+                continue;
+            }
+            let made: Option<GrantMadeDoc> = inner.documents.load(space::GRANT_MADE, &id).await?;
+            let (Some(made), Ok(id)) = (made, std::str::from_utf8(&id)) else { continue };
+            if revoked {
+                inner.enter_revocation(id, &made).await?;
+            } else if made.height == 0 {
+                inner.enter_grant(id, made).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -122,7 +172,7 @@ impl Inner {
         commit: Commit,
     ) -> Result<Stored, Error> {
         let mut plan = crate::write::Plan::new(self);
-        plan.add(Made::new("Consent", id, version, crate::now_ms() as i64, resource), expected).await?;
+        plan.add(Made::new("Consent", id, version, now_ms() as i64, resource), expected).await?;
         let interaction = if version == 1 { "create" } else { "update" };
         Ok(plan.commit_with(who, interaction, commit).await?.remove(0))
     }
@@ -184,7 +234,7 @@ impl Inner {
             all.push(sealed(&Opener::generate().public(), &sample)?);
         }
         all.sort_by(|a, b| a.sealed.cmp(&b.sealed));
-        let now = month_of(crate::now_ms());
+        let now = month_of(now_ms());
         let month = if wish.terms.end_ms == u64::MAX { now + MONTHS_DEFAULT } else { month_of(wish.terms.end_ms) };
         Ok(Grant::sign(&signer, self.network, GROUP_ALL, month.max(now), all))
     }
@@ -194,6 +244,8 @@ impl Inner {
         let grant = Grant::from_octets(&made.transaction).map_err(Error::internal("reading a grant"))?;
         let height = match self.submit(Entered::Grant(grant)).await {
             Ok((_, height)) => height,
+            // It was final before, and nobody noted it.
+            Err(Error::Conflict(reason)) if reason == Rejection::GrantExists.to_string() => self.chain.tip().height,
             Err(Error::Unavailable { reason, .. }) => {
                 return Ok(Some(format!(
                     "stored, but not final: {reason}. It takes effect when the network finalizes it"
@@ -203,14 +255,14 @@ impl Inner {
         };
         let done = GrantMadeDoc { height, transaction: Vec::new(), ..made };
         let grantee = done.grantee;
-        let documents = vec![put(space::GRANT_MADE, id.as_bytes(), &done)];
+        let documents = vec![put(space::GRANT_MADE, id.as_bytes(), &done), remove(space::GRANT_OPEN, id.as_bytes())];
         let commit = Commit { documents, ..Commit::default() };
         self.store.commit(commit).await.map_err(Error::internal("noting a grant"))?;
         self.taken_up(height, vec![grantee]).await;
         Ok(None)
     }
 
-    async fn enter_revocation(&self, made: &GrantMadeDoc) -> Result<Option<String>, Error> {
+    async fn enter_revocation(&self, id: &str, made: &GrantMadeDoc) -> Result<Option<String>, Error> {
         let wallet: Option<WalletDoc> = self.documents.load(space::WALLET, made.owner.as_bytes()).await?;
         let wallet = wallet.ok_or("a wallet is missing").map_err(Error::internal("revoking"))?;
         let root = self.wallet_root(&made.owner, &wallet)?;
@@ -218,12 +270,17 @@ impl Inner {
         let revoke = Revoke::sign(&signer, self.network, GROUP_ALL);
         let height = match self.submit(Entered::Revoke(revoke)).await {
             Ok((_, height)) => height,
-            Err(Error::Conflict(reason)) if reason == Rejection::GrantRevoked.to_string() => return Ok(None),
+            Err(Error::Conflict(reason)) if reason == Rejection::GrantRevoked.to_string() => 0,
             Err(Error::Unavailable { reason, .. }) => {
-                return Ok(Some(format!("stored, but not final: {reason}. Send it again until it is")));
+                return Ok(Some(format!(
+                    "stored, but not final: {reason}. It takes effect when the network finalizes it"
+                )));
             }
             Err(other) => return Err(other),
         };
+        let documents = vec![remove(space::REVOKE_OPEN, id.as_bytes()), remove(space::GRANT_OPEN, id.as_bytes())];
+        let commit = Commit { documents, ..Commit::default() };
+        self.store.commit(commit).await.map_err(Error::internal("noting a revocation"))?;
         let mut members: Vec<u32> = wallet.holders.iter().map(|h| h.member).collect();
         members.push(made.grantee);
         self.taken_up(height, members).await;

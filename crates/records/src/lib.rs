@@ -38,18 +38,19 @@ pub use status::Status;
 pub use write::{EntryOutcome, Written};
 
 use chain::{Chain, SubmitError};
-use documents::{Documents, NameDoc, SecretDoc, StrandDoc, space};
+use documents::{BatchDoc, Documents, NameDoc, SecretDoc, StrandDoc, space};
 use ledger::{Action, Rejection, Transaction};
 use outbox::{Plain, StrandName, Work};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use store::{Backend, OutboxRow, ResourceKey};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use vault::Vault;
 use wire::{
     Hash,
@@ -64,6 +65,10 @@ use wire::{
 const LAST_HEIGHT_AHEAD: u64 = 500;
 /// Sequence numbers left free after a restart for what may still be under way; far smaller than the ledger's window.
 const SEQUENCE_MARGIN: u64 = 64;
+/// How long it is waited for that something becomes final.
+const FLUSH_MAX: Duration = Duration::from_secs(30);
+/// How long it is waited for that a single transaction becomes final.
+const SUBMIT_MAX: Duration = Duration::from_secs(20);
 /// How often a transaction is signed anew before giving up.
 const SUBMIT_ATTEMPTS: usize = 4;
 
@@ -143,19 +148,23 @@ pub(crate) struct Inner {
     transport: Arc<dyn Transport>,
     /// Held while a write reads what it depends on and commits.
     writing: tokio::sync::Mutex<()>,
-    flushes: mpsc::Sender<batch::Flush>,
-    access_rows: Notify,
+    /// Wakes the outbox's worker.
+    work: Notify,
+    /// Up to which row of the outbox records may be taken now.
+    wanted: AtomicI64,
     /// The last sequence number that was signed since start.
     sequence: AtomicU64,
     processed: watch::Sender<u64>,
-    /// How many batches were finalized since start.
-    batches: watch::Sender<u64>,
+    /// How many batches were finalized since start, and the height of the last.
+    batches: watch::Sender<(u64, u64)>,
     reads: Mutex<HashMap<Hash, network::Pending>>,
     results: Mutex<network::Results>,
     nonces: Mutex<peers::Nonces>,
     latencies: Mutex<VecDeque<u64>>,
     trouble: Mutex<Option<String>>,
     answers: Arc<tokio::sync::Semaphore>,
+    /// When this process began, milliseconds since 1970 UTC.
+    began_ms: u64,
 }
 
 impl Records {
@@ -174,7 +183,6 @@ impl Records {
             .await?
             .ok_or("the store lacks the member's HPKE key")
             .map_err(Error::internal("starting"))?;
-        let (flushes, flush_rows) = mpsc::channel(1_024);
         let (stop, stopped) = watch::channel(false);
         let inner = Arc::new(Inner {
             network: config.genesis.network(),
@@ -189,22 +197,24 @@ impl Records {
             chain,
             transport,
             writing: tokio::sync::Mutex::new(()),
-            flushes,
-            access_rows: Notify::new(),
+            work: Notify::new(),
+            wanted: AtomicI64::new(0),
             sequence: AtomicU64::new(0),
             processed: watch::channel(0).0,
-            batches: watch::channel(0).0,
+            batches: watch::channel((0, 0)).0,
             reads: Mutex::default(),
             results: Mutex::default(),
             nonces: Mutex::default(),
             latencies: Mutex::default(),
             trouble: Mutex::default(),
             answers: Arc::new(tokio::sync::Semaphore::new(answer::AT_ONCE)),
+            began_ms: now_ms(),
         });
         inner.take_up_sequence().await?;
-        let worker = tokio::spawn(batch::run(inner.clone(), flush_rows, stopped.clone()));
-        let follower = tokio::spawn(follow::run(inner.clone(), stopped));
-        Ok((Self(inner), Tasks { stop, tasks: vec![worker, follower] }))
+        let worker = tokio::spawn(batch::run(inner.clone(), stopped.clone()));
+        let follower = tokio::spawn(follow::run(inner.clone(), stopped.clone()));
+        let granter = tokio::spawn(grants::run(inner.clone(), stopped));
+        Ok((Self(inner), Tasks { stop, tasks: vec![worker, follower, granter] }))
     }
 
     /// This member as the network knows it.
@@ -229,21 +239,17 @@ impl Records {
 }
 
 impl Inner {
-    /// Has every row that is in the outbox now finalized.
+    /// Has every row that is in the outbox now finalized, whatever is written meanwhile; gives a height at which it is.
     pub(crate) async fn flush(&self) -> Result<u64, Error> {
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let stopped = || Error::unavailable("this member is stopping");
-        self.flushes.send(tell).await.map_err(|_| stopped())?;
-        match tokio::time::timeout(std::time::Duration::from_secs(30), told).await {
-            Ok(height) => height.map_err(|_| stopped()),
-            Err(_) => Err(Error::unavailable("stored, but the network did not finalize it within 30 seconds")),
-        }
+        let newest = self.outbox_newest().await?;
+        self.want(newest);
+        self.finalized_to(&[outbox::LANE_RECORDS, outbox::LANE_ACCESS], newest).await
     }
 
-    /// Waits until nothing is on its way to the ledger, neither in the outbox nor in a batch.
+    /// Waits until nothing that was written before is on its way to the ledger, neither in the outbox nor in a batch.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
         let waiting = !self.outbox(outbox::LANE_RECORDS, 1).await?.is_empty();
-        if waiting || self.documents.load::<documents::BatchDoc>(space::BATCH, b"current").await?.is_some() {
+        if waiting || self.documents.load::<BatchDoc>(space::BATCH, b"current").await?.is_some() {
             self.flush().await?;
         }
         Ok(())
@@ -251,17 +257,45 @@ impl Inner {
 
     /// Has the rows of the access lane finalized, without waiting for the interval of the others.
     pub(crate) async fn flush_access(&self) -> Result<(), Error> {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        let newest = self.outbox_newest().await?;
+        self.finalized_to(&[outbox::LANE_ACCESS], newest).await.map(drop)
+    }
+
+    /// Waits until all rows of these lanes up to `newest` are final.
+    async fn finalized_to(&self, lanes: &[u8], newest: i64) -> Result<u64, Error> {
+        let deadline = tokio::time::Instant::now() + FLUSH_MAX;
         let mut done = self.batches.subscribe();
-        self.access_rows.notify_one();
-        while !self.outbox(outbox::LANE_ACCESS, 1).await?.is_empty()
-            || self.documents.load::<documents::BatchDoc>(space::BATCH, b"current").await?.is_some()
-        {
-            if tokio::time::timeout_at(deadline, done.changed()).await.is_err() {
-                return Err(Error::unavailable("stored, but the network did not finalize it within 30 seconds"));
+        let late = || Error::unavailable("stored, but the network did not finalize it within 30 seconds");
+        let changed = async |done: &mut watch::Receiver<(u64, u64)>| {
+            tokio::time::timeout_at(deadline, done.changed()).await.is_ok_and(|sent| sent.is_ok())
+        };
+        self.work.notify_one();
+        for lane in lanes {
+            while self.outbox(*lane, 1).await?.first().is_some_and(|row| row.seq <= newest) {
+                if !changed(&mut done).await {
+                    return Err(late());
+                }
             }
         }
-        Ok(())
+        // Rows leave the outbox when their batch is fixed: the batch that is under way now may be theirs, a later one not.
+        let current = |batch: Option<BatchDoc>| batch.map(|batch| batch.witness);
+        let theirs = current(self.documents.load(space::BATCH, b"current").await?);
+        while theirs.is_some() && current(self.documents.load(space::BATCH, b"current").await?) == theirs {
+            if !changed(&mut done).await {
+                return Err(late());
+            }
+        }
+        let (_, height) = *done.borrow();
+        Ok(height.max(1))
+    }
+
+    /// Lets the worker take rows of records up to this one.
+    pub(crate) fn want(&self, newest: i64) {
+        self.wanted.fetch_max(newest, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn outbox_newest(&self) -> Result<i64, Error> {
+        self.store.outbox_newest().await.map_err(Error::internal("reading the outbox"))
     }
 
     pub(crate) fn member(&self, number: u32) -> Option<&Member> {
@@ -301,6 +335,11 @@ impl Inner {
                     (plain, resource_type.clone(), month(v.updated_ms))
                 }))
             }
+            Work::Removed { resource_type, id, version } => {
+                let name = format!("{resource_type}/{id}/_history/{version}");
+                let plain = Plain::Deletion(name.as_bytes()).to_octets();
+                Ok(Some((plain, resource_type.clone(), month(now_ms() as i64))))
+            }
             Work::Document { space, key } => {
                 let found = self.store.document(space, key).await.map_err(Error::internal("reading a document"))?;
                 Ok(found.map(|value| {
@@ -336,7 +375,11 @@ impl Inner {
     pub(crate) async fn submit(&self, action: Action) -> Result<(Hash, u64), Error> {
         for _ in 0..SUBMIT_ATTEMPTS {
             let transaction = self.sign(action.clone());
-            match self.chain.submit(transaction.encode()).await {
+            let submitted = tokio::time::timeout(SUBMIT_MAX, self.chain.submit(transaction.encode())).await;
+            let Ok(submitted) = submitted else {
+                return Err(Error::unavailable("the network did not finalize it within 20 seconds"));
+            };
+            match submitted {
                 Ok(receipt) => return Ok((transaction.id(), receipt.height)),
                 Err(SubmitError::Rejected(Rejection::SequenceUsed | Rejection::SequenceOutside)) => {
                     self.take_up_sequence().await?;

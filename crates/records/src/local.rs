@@ -79,6 +79,9 @@ impl Records {
         let found = inner.store.version(&key, version).await.map_err(Error::internal("reading a version"))?;
         let found =
             found.ok_or_else(|| Error::NotFound(format!("there is no such version of this {resource_type}")))?;
+        if !visible(who, &found)? {
+            return Err(Error::NotFound(format!("there is no such version of this {resource_type}")));
+        }
         inner.audit(who, "vread", resource_type, id).await?;
         if found.content.is_none() {
             return Err(Error::Gone);
@@ -105,7 +108,13 @@ impl Records {
         let key = ResourceKey { resource_type: resource_type.into(), id: id.into() };
         let found = inner.store.history(&key, before, limit).await.map_err(Error::internal("reading a history"))?;
         inner.audit(who, "history", resource_type, id).await?;
-        Ok(found.into_iter().map(Stored::from).collect())
+        let mut versions = Vec::new();
+        for version in found {
+            if visible(who, &version)? {
+                versions.push(version.into());
+            }
+        }
+        Ok(versions)
     }
 
     /// A page of a search. What the asker may not see is left out inside the query.
@@ -175,6 +184,13 @@ impl Records {
             (found.len() == limit).then(|| found.last().map(|v| format!("{}/{}", v.key.resource_type, v.key.id)));
         Ok(Found { resources: found.into_iter().map(Stored::from).collect(), next: next.flatten(), total: None })
     }
+}
+
+/// Whether a patient may see this version of what is in their record: not one that was another patient's.
+fn visible(who: &Caller, version: &Version) -> Result<bool, Error> {
+    let (Role::Patient { patient }, Some(content)) = (&who.person.role, &version.content) else { return Ok(true) };
+    let patients = crate::write::in_compartments(content)?;
+    Ok(patients.is_empty() || patients.contains(patient))
 }
 
 impl Inner {

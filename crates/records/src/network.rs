@@ -1,6 +1,11 @@
 //! A read across members, at the reader: grant → finalized request → releases, each checked against this member's
 //! own ledger → bytes by hash → one answer with its proof. What cannot be proved complete is named, never left out.
 
+mod result;
+
+pub(crate) use result::Results;
+pub use result::{Entry, ResultPage, ResultSet};
+
 use crate::{
     CallRefused, Caller, Denied, Error, Inner, Records,
     answer::released_pages,
@@ -10,11 +15,12 @@ use crate::{
     proofs::Shown,
     status::audit_line,
 };
-use fhir::json::{Limits, Value, object};
+use fhir::json::Limits;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use identity::{Action, Purpose};
 use ledger::{Action as Entered, access::Request};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +32,7 @@ use wire::{
     message::{
         AccessItem, Ask, GranteeSlot, Outcome, RELEASE_INFO, REQUEST_SLOT_PLAIN, Release, ReleasedPage, ReleasedRecord,
         RequestSlot, ShownEntry, SlotContext,
-        peer::{GetPack, GetSlot, Method, SlotAnswer},
+        peer::{Await, GetPack, GetSlot, Method, SlotAnswer},
         reader_key_hash, released_hash, seal_slot, slot_leaf,
     },
     proof::{ShownRequest, ShownStrand, Subject, check_strand, pinned_in},
@@ -35,64 +41,17 @@ use wire::{
     strand::{StrandKind, entry_key, plain_hash, sealed_hash},
 };
 
-/// How long holders are waited for.
+/// How long holders are waited for; those that cannot be called, only so long.
 const WAIT: Duration = Duration::from_secs(20);
+const WAIT_DOWN: Duration = Duration::from_secs(3);
+/// How long this member may be behind a holder's entry.
+const AWAITED: Duration = Duration::from_secs(10);
 /// How long a request's slots and an answer's pages are kept.
 const KEEP: Duration = Duration::from_secs(15 * 60);
 /// How often the own part is read again when something new came in between.
 const OWN_ATTEMPTS: usize = 5;
-/// Answers kept for paging.
-const RESULTS_MAX: usize = 64;
 /// Requests under way at most.
 const READS_MAX: usize = 256;
-
-/// One entry of an answer.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The holder's address of the resource, or a `urn:uuid:`.
-    pub full_url: String,
-    /// JSON as the holder wrote it.
-    pub content: Arc<Vec<u8>>,
-    /// `match`, `include` or `outcome`.
-    pub mode: &'static str,
-}
-
-/// An answer that is ready to be paged.
-#[derive(Debug, Clone)]
-pub struct ResultSet {
-    /// Its id.
-    pub id: String,
-}
-
-/// A page of an answer.
-#[derive(Debug, Clone)]
-pub struct ResultPage {
-    /// The answer's id.
-    pub id: String,
-    /// Entries of this page.
-    pub entries: Vec<Entry>,
-    /// Where the next page begins.
-    pub next_offset: Option<usize>,
-    /// Resources that match, in all pages.
-    pub total: usize,
-    /// Id of the proof document.
-    pub proof: String,
-}
-
-struct Kept {
-    person: String,
-    entries: Vec<Entry>,
-    total: usize,
-    proof: String,
-    at: Instant,
-}
-
-/// Answers that may be paged.
-#[derive(Default)]
-pub(crate) struct Results {
-    kept: HashMap<String, Kept>,
-    order: VecDeque<String>,
-}
 
 /// A request under way.
 pub(crate) struct Pending {
@@ -114,6 +73,12 @@ struct Part {
     entered: u64,
 }
 
+/// Whether a part that the patient's wallet does not list is more than what the grant itself made here.
+fn more_than_a_handle(part: &Part) -> bool {
+    let of_grant = |name: &str| ["Patient/", "Consent/", "Organization/"].iter().any(|of| name.starts_with(of));
+    part.resources.iter().any(|(name, _)| !of_grant(name))
+}
+
 impl Records {
     /// Reads a patient's complete record from all holders.
     ///
@@ -127,20 +92,6 @@ impl Records {
         inner.audit_network(who, patient).await?;
         let (id, height, releases) = inner.request(who, &grant_key, &slot, purpose).await?;
         inner.collect(who, patient, &grant_key, &slot, (id, height), releases).await
-    }
-
-    /// A page of an answer that the same person got.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] when it is older than 15 minutes or the member was restarted.
-    pub fn result_page(&self, who: &Caller, id: &str, offset: usize, limit: usize) -> Result<ResultPage, Error> {
-        let results = self.0.results.lock().expect("no panic while held");
-        let kept = results.kept.get(id).filter(|kept| kept.person == who.person.id && kept.at.elapsed() < KEEP);
-        let kept = kept.ok_or_else(|| Error::NotFound("this answer is not kept any more: ask again".into()))?;
-        let end = (offset + limit.clamp(1, 1_000)).min(kept.entries.len());
-        let entries = kept.entries.get(offset..end).unwrap_or_default().to_vec();
-        let next_offset = (end < kept.entries.len()).then_some(end);
-        Ok(ResultPage { id: id.into(), entries, next_offset, total: kept.total, proof: kept.proof.clone() })
     }
 }
 
@@ -292,18 +243,20 @@ impl Inner {
         let holders: Vec<u32> =
             pinned.keys().filter(|(_, kind)| *kind == StrandKind::Records).map(|(member, _)| *member).collect();
         let others: Vec<u32> = holders.iter().copied().filter(|m| *m != me).collect();
-        let all = releases.wait_for(|releases| others.iter().all(|m| releases.contains_key(m)));
-        // Who has not answered in time is named below.
-        drop(tokio::time::timeout(WAIT, all).await);
-        let arrived = releases.borrow().clone();
+        let own = async {
+            let part = tokio::time::timeout(WAIT, self.own_part(patient, requested)).await;
+            part.unwrap_or_else(|_| Err(Error::unavailable("what is written here is not final yet")))
+        };
+        let (arrived, own) = futures::join!(self.arrivals(&others, requested, &mut releases), own);
+        let mut own = Some(own);
         let (mut parts, mut problems): (Vec<Part>, Vec<(u32, String)>) = (Vec::new(), Vec::new());
         for holder in &holders {
             let part = if *holder == me {
-                self.own_part(patient, requested).await.map_err(|e| e.to_string())
+                own.take().map_or_else(|| Err("it is listed twice".into()), |own| own.map_err(|e| e.to_string()))
             } else {
                 match arrived.get(holder) {
                     Some(release) => self.part(release, &request, requested, grant_key).await,
-                    None => Err(format!("no answer within {} seconds", WAIT.as_secs())),
+                    None => Err("it did not answer in time".into()),
                 }
             };
             match part {
@@ -324,8 +277,9 @@ impl Inner {
             ));
         }
         self.reads.lock().expect("no panic while held").remove(&request.id);
+        let unlisted = own.and_then(Result::ok).filter(more_than_a_handle);
         parts.sort_by_key(|part| part.strand.member);
-        let (entries, total) = self.entries(patient, &parts, &problems);
+        let (entries, total) = self.entries(patient, &parts, unlisted.as_ref(), &problems);
         let shown = Shown {
             subject: Subject::Record,
             holders: list,
@@ -338,19 +292,34 @@ impl Inner {
         Ok(self.keep(who, entries, total, proof))
     }
 
-    /// Keeps an answer for paging.
-    pub(crate) fn keep(&self, who: &Caller, entries: Vec<Entry>, total: usize, proof: String) -> ResultSet {
-        let id = uuid::Uuid::new_v4().to_string();
-        let mut results = self.results.lock().expect("no panic while held");
-        let kept = Kept { person: who.person.id.clone(), entries, total, proof, at: Instant::now() };
-        results.kept.insert(id.clone(), kept);
-        results.order.push_back(id.clone());
-        while results.order.len() > RESULTS_MAX {
-            if let Some(oldest) = results.order.pop_front() {
-                results.kept.remove(&oldest);
+    /// Waits for the holders' answers. Who cannot even be called is not waited for as long.
+    async fn arrivals(
+        &self,
+        others: &[u32],
+        requested: u64,
+        releases: &mut watch::Receiver<BTreeMap<u32, Release>>,
+    ) -> BTreeMap<u32, Release> {
+        let mut probes: FuturesUnordered<_> = others
+            .iter()
+            .map(|member| async move {
+                let body = Await { height: requested }.to_octets();
+                self.call(*member, Method::Await, body).await.is_err().then_some(*member)
+            })
+            .collect();
+        let (began, mut down) = (tokio::time::Instant::now(), BTreeSet::new());
+        loop {
+            let arrived = releases.borrow_and_update().clone();
+            let missing: Vec<u32> = others.iter().copied().filter(|member| !arrived.contains_key(member)).collect();
+            let patience = if missing.iter().all(|member| down.contains(member)) { WAIT_DOWN } else { WAIT };
+            if missing.is_empty() || began.elapsed() >= patience {
+                return arrived;
+            }
+            tokio::select! {
+                probed = probes.next(), if !probes.is_empty() => down.extend(probed.flatten()),
+                changed = releases.changed() => if changed.is_err() { return arrived },
+                () = tokio::time::sleep_until(began + patience) => {}
             }
         }
-        ResultSet { id }
     }
 
     /// Checks a strand against this member's own ledger.
@@ -436,14 +405,15 @@ impl Inner {
 
     /// A place that may be a block ahead of this member.
     async fn awaited(&self, place: &Hash) -> Option<wire::state::Entry> {
-        for _ in 0..20 {
+        let deadline = tokio::time::Instant::now() + AWAITED;
+        let mut tips = self.chain.tips();
+        loop {
+            tips.borrow_and_update();
             if let Some(entry) = self.entry(place).await.ok()? {
                 return Some(entry);
             }
-            let mut tips = self.chain.tips();
-            drop(tokio::time::timeout(Duration::from_millis(500), tips.changed()).await);
+            tokio::time::timeout_at(deadline, tips.changed()).await.ok()?.ok()?;
         }
-        None
     }
 
     /// Fetches, checks and opens records; gives the current version of each resource that is not deleted.
@@ -508,63 +478,5 @@ impl Inner {
             }
         }
         Err("its bytes are to be had neither from it nor from a replica".into())
-    }
-
-    fn entries(&self, patient: &str, parts: &[Part], problems: &[(u32, String)]) -> (Vec<Entry>, usize) {
-        let mut entries = Vec::new();
-        let urn = || format!("urn:uuid:{}", uuid::Uuid::new_v4());
-        for part in parts {
-            let base = self.base(part.strand.member);
-            for (name, content) in &part.resources {
-                entries.push(Entry { full_url: format!("{base}/{name}"), content: content.clone(), mode: "match" });
-            }
-        }
-        let total = entries.len();
-        for part in parts {
-            let content = Arc::new(self.provenance(patient, part).write());
-            entries.push(Entry { full_url: urn(), content, mode: "include" });
-        }
-        for (member, reason) in problems {
-            let text = format!("{} is not part of this answer: {reason}", self.title(*member));
-            let issue = fhir::validate::Issue::error("incomplete", "", text);
-            let content = Arc::new(fhir::outcome::outcome(&[issue]).write());
-            entries.push(Entry { full_url: urn(), content, mode: "outcome" });
-        }
-        (entries, total)
-    }
-
-    pub(crate) fn base(&self, member: u32) -> &str {
-        self.config.fhir_bases.get(&member).map_or("", String::as_str)
-    }
-
-    /// Where a part comes from.
-    fn provenance(&self, patient: &str, part: &Part) -> Value {
-        let member = part.strand.member;
-        let base = self.base(member);
-        let targets = part.resources.iter().map(|(name, _)| object([("reference", format!("{base}/{name}").into())]));
-        let mut targets: Vec<Value> = targets.collect();
-        if targets.is_empty() {
-            targets.push(object([("reference", format!("{}/Patient/{patient}", self.config.fhir_base).into())]));
-        }
-        let name = self.member(member).map_or("", |m| m.name.as_str());
-        let who =
-            object([("reference", format!("Organization/{name}").into()), ("display", self.title(member).into())]);
-        object([
-            ("resourceType", "Provenance".into()),
-            ("id", uuid::Uuid::new_v4().to_string().into()),
-            ("target", Value::Array(targets)),
-            ("recorded", fhir::instant(crate::now_ms() as i64).into()),
-            (
-                "activity",
-                object([(
-                    "coding",
-                    Value::Array(vec![object([
-                        ("system", "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle".into()),
-                        ("code", "disclose".into()),
-                    ])]),
-                )]),
-            ),
-            ("agent", Value::Array(vec![object([("who", who)])])),
-        ])
     }
 }

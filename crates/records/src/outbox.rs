@@ -78,6 +78,14 @@ pub(crate) enum Work {
     },
     /// Nothing but the strand's opening.
     Open,
+    /// A resource left the record with this version: in the strand it is entered as a deletion.
+    Removed {
+        #[tls_codec(with = "wire::codec::text")]
+        resource_type: String,
+        #[tls_codec(with = "wire::codec::text")]
+        id: String,
+        version: u32,
+    },
 }
 wire::format!(Work, wire::strand::PAYLOAD_OCTETS_MAX + 64);
 

@@ -4,6 +4,7 @@
 mod cut_off;
 mod hostile_holder;
 mod hostile_reader;
+mod records;
 
 use crate::{
     CallFailed, Caller, Config, Founding, Inner, NewPerson, Parts, Records, Tasks, Transport, found, outbox::StrandName,

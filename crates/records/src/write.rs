@@ -9,7 +9,7 @@ mod bundle;
 mod plan;
 
 pub use bundle::EntryOutcome;
-pub(crate) use plan::{Made, Plan, version_put};
+pub(crate) use plan::{Made, Plan, in_compartments, version_put};
 
 use crate::{Caller, Error, Inner, Records, Stored, grants, local::parse_condition};
 use fhir::json::Value;
@@ -36,10 +36,11 @@ impl Records {
         &self,
         who: &Caller,
         resource_type: &str,
-        resource: Value,
+        mut resource: Value,
         if_none_exist: Option<&str>,
     ) -> Result<Written, Error> {
         let inner = &self.0;
+        inner.make_relative(&mut resource);
         inner.checked(resource_type, &resource)?;
         if resource_type == "Consent" {
             return grants::create(inner, who, resource).await;
@@ -63,14 +64,15 @@ impl Records {
         who: &Caller,
         resource_type: &str,
         id: &str,
-        resource: Value,
+        mut resource: Value,
         if_match: Option<u32>,
     ) -> Result<Written, Error> {
         let inner = &self.0;
+        inner.make_relative(&mut resource);
         inner.checked(resource_type, &resource)?;
         match resource.get("id").and_then(Value::as_str) {
             Some(own) if own == id => {}
-            _ => return Err(Error::rule("id", "the resource's id must be the one in the address")),
+            _ => return Err(Error::BadRequest(format!("{resource_type}.id must be the id in the address"))),
         }
         if resource_type == "Consent" {
             return grants::update(inner, who, id, resource, if_match).await;
@@ -111,6 +113,16 @@ impl Records {
 }
 
 impl Inner {
+    /// References to this server in their absolute form become relative ones (references.html#literal), so that a
+    /// resource belongs to whom it refers.
+    pub(crate) fn make_relative(&self, resource: &mut Value) {
+        fhir::reference::rewrite(resource, |text| self.relative(text));
+    }
+
+    pub(crate) fn relative(&self, text: &str) -> Option<String> {
+        text.strip_prefix(&self.config.fhir_base)?.strip_prefix('/').map(str::to_owned)
+    }
+
     /// Type, structure, size: what needs no decision.
     pub(crate) fn checked(&self, resource_type: &str, resource: &Value) -> Result<(), Error> {
         fhir::validate::validate(resource, Some(resource_type)).map_err(Error::Invalid)

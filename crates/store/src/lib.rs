@@ -133,6 +133,8 @@ pub struct Commit {
     pub puts: Vec<Put>,
     /// Patient and resource: the resource belongs to the patient's record from now on.
     pub memberships: Vec<(String, ResourceKey)>,
+    /// Patient and resource: the resource does not belong to the patient's record any more.
+    pub leaves: Vec<(String, ResourceKey)>,
     /// Rows for the outbox.
     pub outbox: Vec<NewOutbox>,
     /// Rows that are done.
@@ -201,6 +203,8 @@ pub trait Backend: Send + Sync {
     fn count(&self, search: &Search) -> Answer<'_, u64>;
     /// The oldest rows of a lane.
     fn outbox(&self, lane: u8, limit: usize) -> Answer<'_, Vec<OutboxRow>>;
+    /// The highest number of a row that is or ever was in the outbox, zero before the first.
+    fn outbox_newest(&self) -> Answer<'_, i64>;
     /// How many rows a lane has.
     fn outbox_len(&self, lane: u8) -> Answer<'_, u64>;
     /// A document.

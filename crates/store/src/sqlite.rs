@@ -157,7 +157,7 @@ fn write_together(connection: &mut Connection, commits: Vec<Commit>) -> rusqlite
 }
 
 fn write_one(connection: &Connection, commit: Commit) -> Result<(), CommitError> {
-    let Commit { puts, memberships, outbox, outbox_done, documents, audit } = commit;
+    let Commit { puts, memberships, leaves, outbox, outbox_done, documents, audit } = commit;
     let failed = |e: rusqlite::Error| CommitError::Store(e.into());
     for put in &puts {
         write_version(connection, put)?;
@@ -169,6 +169,12 @@ fn write_one(connection: &Connection, commit: Commit) -> Result<(), CommitError>
     for (patient, key) in members {
         connection
             .prepare_cached("INSERT OR IGNORE INTO member (patient, type, id) VALUES (?, ?, ?)")
+            .and_then(|mut s| s.execute(params![patient, key.resource_type, key.id]))
+            .map_err(failed)?;
+    }
+    for (patient, key) in leaves {
+        connection
+            .prepare_cached("DELETE FROM member WHERE patient = ? AND type = ? AND id = ?")
             .and_then(|mut s| s.execute(params![patient, key.resource_type, key.id]))
             .map_err(failed)?;
     }
@@ -422,6 +428,16 @@ impl Backend for Sqlite {
                 c.prepare_cached("SELECT seq, strand, payload FROM outbox WHERE lane = ? ORDER BY seq LIMIT ?")?;
             let row = |row: &Row<'_>| Ok(OutboxRow { seq: row.get(0)?, strand: row.get(1)?, payload: row.get(2)? });
             statement.query_map(params![lane, limit as i64], row)?.collect()
+        })
+    }
+
+    fn outbox_newest(&self) -> Answer<'_, i64> {
+        self.ask(|c| {
+            let newest = c
+                .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            Ok(newest.unwrap_or(0))
         })
     }
 

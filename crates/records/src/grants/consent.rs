@@ -1,9 +1,8 @@
 //! Which FHIR Consents are grants: complete ones only. Whatever else would narrow one is refused, the element named.
 
-use crate::{Error, Inner, found::MEMBER_SYSTEM};
+use crate::{Error, Inner};
 use fhir::json::Value;
 use identity::Purpose;
-use store::ResourceKey;
 use wire::message::{Terms, Text};
 
 /// What a Consent asks for.
@@ -17,6 +16,30 @@ pub(crate) struct Wish {
     pub(crate) active: bool,
 }
 
+/// Elements that say whose Consent it is, how it came about, and nothing about what is allowed.
+const CONSENT: [&str; 21] = [
+    "resourceType",
+    "id",
+    "meta",
+    "language",
+    "text",
+    "contained",
+    "extension",
+    "identifier",
+    "status",
+    "scope",
+    "category",
+    "patient",
+    "dateTime",
+    "performer",
+    "organization",
+    "sourceAttachment",
+    "sourceReference",
+    "policy",
+    "policyRule",
+    "verification",
+    "provision",
+];
 /// Elements of `Consent.provision` that a complete grant may have.
 const PROVISION: [&str; 5] = ["id", "type", "period", "actor", "purpose"];
 
@@ -38,48 +61,52 @@ pub(crate) async fn read(inner: &Inner, consent: &Value) -> Result<Wish, Error> 
         return Err(Error::rule("Consent.patient", "there is no such Patient at this member"));
     }
     let provision = consent.get("provision").ok_or_else(|| Error::rule("Consent.provision", "is needed"))?;
-    let Value::Object(elements) = provision else {
-        return Err(Error::rule("Consent.provision", "must be an object"));
-    };
-    for (name, _) in elements {
-        if !PROVISION.contains(&name.as_str()) {
-            let place = format!("Consent.provision.{name}");
-            return Err(Error::rule(place, "only complete grants are taken: this element would narrow one"));
-        }
+    only(consent, "Consent", &CONSENT)?;
+    only(provision, "Consent.provision", &PROVISION)?;
+    let verifications = consent.get("verification").and_then(Value::as_array).unwrap_or_default();
+    if let Some(at) = verifications.iter().position(|v| v.get("verified") != Some(&Value::Bool(true))) {
+        let place = format!("Consent.verification[{at}].verified");
+        return Err(Error::rule(place, "must be true: a Consent that was not verified is no grant"));
+    }
+    if let Some(period) = provision.get("period") {
+        only(period, "Consent.provision.period", &["id", "start", "end"])?;
     }
     if text(provision, "type") != Some("permit") {
         return Err(Error::rule("Consent.provision.type", "must be `permit`"));
     }
-    let grantee = grantee(inner, provision).await?;
+    let grantee = grantee(inner, provision)?;
     let terms = Terms { purposes: purposes(provision)?, ..period(provision)? };
     Ok(Wish { patient: patient.to_owned(), grantee, terms, active })
 }
 
-async fn grantee(inner: &Inner, provision: &Value) -> Result<u32, Error> {
+/// The member whose Organization is the actor: an id that the genesis knows, whatever is stored.
+fn grantee(inner: &Inner, provision: &Value) -> Result<u32, Error> {
     let place = "Consent.provision.actor";
     let actors = provision.get("actor").and_then(Value::as_array).unwrap_or_default();
     let [actor] = actors else {
         return Err(Error::rule(place, "names exactly one member: make a Consent for each"));
     };
+    only(actor, &format!("{place}[0]"), &["id", "role", "reference"])?;
     let reference = actor.get("reference").and_then(|r| text(r, "reference"));
-    let id = reference.and_then(|r| r.strip_prefix("Organization/"));
-    let wrong = || {
+    let named = reference.and_then(|r| r.strip_prefix("Organization/")).and_then(|id| inner.config.genesis.named(id));
+    named.map(|member| member.number).ok_or_else(|| {
         let place = format!("{place}[0].reference.reference");
         Error::rule(place, "must refer to a member's Organization here: find it with Organization?name:exact=<title>")
+    })
+}
+
+/// Elements that are not understood would be lost, and with them what the patient meant.
+fn only(value: &Value, place: &str, known: &[&str]) -> Result<(), Error> {
+    let Value::Object(elements) = value else {
+        return Err(Error::rule(place, "must be an object"));
     };
-    let key = ResourceKey { resource_type: "Organization".into(), id: id.ok_or_else(wrong)?.into() };
-    let found = inner.store.current(&key).await.map_err(Error::internal("reading an Organization"))?;
-    let content = found.and_then(|v| v.content).ok_or_else(wrong)?;
-    let organization = fhir::json::parse(&content, fhir::json::Limits::default())
-        .map_err(Error::internal("reading a stored resource"))?;
-    let identifiers = organization.get("identifier").and_then(Value::as_array).unwrap_or_default();
-    identifiers
-        .iter()
-        .filter(|i| text(i, "system") == Some(MEMBER_SYSTEM))
-        .filter_map(|i| inner.config.genesis.named(text(i, "value")?))
-        .map(|member| member.number)
-        .next()
-        .ok_or_else(wrong)
+    match elements.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        Some((name, _)) => {
+            let place = format!("{place}.{name}");
+            Err(Error::rule(place, "only complete grants are taken: this element could narrow one"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn purposes(provision: &Value) -> Result<Vec<Text>, Error> {
@@ -89,6 +116,9 @@ fn purposes(provision: &Value) -> Result<Vec<Text>, Error> {
     }
     let code = |(at, coding): (usize, &Value)| {
         let place = format!("Consent.provision.purpose[{at}]");
+        if text(coding, "system").is_some_and(|system| system != Purpose::system()) {
+            return Err(Error::rule(format!("{place}.system"), format!("must be {}", Purpose::system())));
+        }
         let code = text(coding, "code").ok_or_else(|| Error::rule(&place, "a purpose needs a code"))?;
         let purpose = Purpose::parse(code).map_err(|e| Error::rule(&place, e.to_string()))?;
         Ok(Text(purpose.code().to_owned()))

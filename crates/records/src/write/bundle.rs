@@ -111,14 +111,18 @@ async fn transaction(inner: &Inner, who: &Caller, entries: Vec<Value>) -> Result
         let key = ResourceKey { resource_type: resource_type.clone(), id: id.clone() };
         let current = inner.store.current(&key).await.map_err(Error::internal("reading a resource"))?;
         let before = current.as_ref().map(|v| v.version);
-        if let Some(version) = before {
-            super::check_version(if_match, version)?;
+        match (if_match, before) {
+            (Some(_), None) => {
+                return Err(Error::Precondition("ifMatch names a version, but there is none yet".into()));
+            }
+            (wanted, Some(version)) => super::check_version(wanted, version)?,
+            (None, None) => {}
         }
         let version = before.unwrap_or(0) + 1;
         let made = match resource {
             Some(mut resource) => {
                 fhir::reference::rewrite(&mut resource, |text| {
-                    names.get(text).or_else(|| conditions.get(text)).cloned()
+                    names.get(text).or_else(|| conditions.get(text)).cloned().or_else(|| inner.relative(text))
                 });
                 Made::new(&resource_type, &id, version, now, resource)
             }

@@ -1,7 +1,8 @@
 //! What one database transaction will hold: versions, what they bring into patients' records, outbox rows.
 
 use crate::{
-    Caller, Error, Inner, Stored,
+    Caller, Denied, Error, Inner, Stored,
+    found::MEMBER_SYSTEM,
     outbox::{LANE_RECORDS, StrandName, Work},
 };
 use fhir::{
@@ -93,6 +94,31 @@ fn index_entry(value: fhir::search::IndexValue) -> IndexEntry {
     crate::local::index_entry(value)
 }
 
+impl Inner {
+    /// The Organizations of members are the network's: nobody changes them, and no other may pass for one. A grant
+    /// names its grantee by them.
+    fn keep_members(&self, made: &Made) -> Result<(), Error> {
+        if made.key.resource_type != "Organization" {
+            return Ok(());
+        }
+        let members = &self.config.genesis.members;
+        if members.iter().any(|member| member.name == made.key.id) {
+            let reason = "this Organization stands for a member of the network and is not changed here";
+            return Err(Denied::Role(reason.into()).into());
+        }
+        let Some(resource) = &made.resource else { return Ok(()) };
+        let identifiers = resource.get("identifier").and_then(Value::as_array).unwrap_or_default();
+        if identifiers.iter().any(|i| i.text("system") == Some(MEMBER_SYSTEM)) {
+            return Err(Error::rule("Organization.identifier", "this system is kept for members of the network"));
+        }
+        if members.iter().any(|member| resource.text("name") == Some(&member.title)) {
+            let reason = "this is a member's title, and a member has exactly one Organization: refer to that one";
+            return Err(Error::rule("Organization.name", reason));
+        }
+        Ok(())
+    }
+}
+
 /// A database transaction in the making. The caller holds `writing`.
 pub(crate) struct Plan<'a> {
     inner: &'a Inner,
@@ -102,6 +128,8 @@ pub(crate) struct Plan<'a> {
     belongs: BTreeMap<ResourceKey, BTreeSet<String>>,
     /// What this transaction adds to that.
     joins: BTreeSet<(String, ResourceKey)>,
+    /// And what it takes out: the new version is another patient's, or nobody's.
+    leaves: BTreeSet<(String, ResourceKey)>,
     /// References and current version of stored resources that were looked at; `None` when there is no such resource.
     stored: BTreeMap<ResourceKey, Option<Neighbour>>,
 }
@@ -122,6 +150,7 @@ impl<'a> Plan<'a> {
             order: Vec::new(),
             belongs: BTreeMap::new(),
             joins: BTreeSet::new(),
+            leaves: BTreeSet::new(),
             stored: BTreeMap::new(),
         }
     }
@@ -129,6 +158,7 @@ impl<'a> Plan<'a> {
     /// Adds a version that follows `expected`.
     pub(crate) async fn add(&mut self, made: Made, expected: Option<u32>) -> Result<(), Error> {
         let key = made.key.clone();
+        self.inner.keep_members(&made)?;
         if self.made.contains_key(&key) {
             return Err(Error::rule("Bundle.entry", "two entries write the same resource"));
         }
@@ -174,6 +204,12 @@ impl<'a> Plan<'a> {
             }
         }
         commit.outbox.extend(rows.into_values());
+        for (patient, key) in &self.leaves {
+            let ResourceKey { resource_type, id } = key.clone();
+            let work = Work::Removed { resource_type, id, version: self.made[key].0.version };
+            commit.outbox.push(work.row(LANE_RECORDS, &StrandName::records(patient)));
+        }
+        commit.leaves.extend(self.leaves.iter().cloned());
         commit.memberships.extend(self.joins.iter().cloned());
         let mut answer = Vec::new();
         let mut lines = Vec::new();
@@ -207,7 +243,11 @@ impl<'a> Plan<'a> {
         for key in &keys {
             let mut patients: BTreeSet<String> = self.made[key].0.patients().into_iter().collect();
             if self.made[key].1.is_some() {
-                patients.extend(self.patients_of(key).await?);
+                let known = self.patients_of(key).await?;
+                let left = self.left(key, &patients, &known).await?;
+                patients.extend(known.difference(&left).cloned());
+                self.belongs.insert(key.clone(), patients.clone());
+                self.leaves.extend(left.into_iter().map(|patient| (patient, key.clone())));
             } else if patients.is_empty() {
                 // Something may have referred to it before it was there.
                 let referrers = self.inner.store.referrers(key, REFERRERS_MAX).await;
@@ -220,6 +260,25 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whose record a resource leaves with its new version: those in whose compartment it was and is no longer, and,
+    /// when it is in somebody's compartment now, all others.
+    async fn left(
+        &self,
+        key: &ResourceKey,
+        now: &BTreeSet<String>,
+        known: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        if self.made[key].0.resource.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        if !now.is_empty() {
+            return Ok(known.difference(now).cloned().collect());
+        }
+        let before = self.inner.store.current(key).await.map_err(Error::internal("reading a resource"))?;
+        let before = before.and_then(|version| version.content).map(|content| in_compartments(&content));
+        Ok(before.transpose()?.unwrap_or_default().into_iter().filter(|patient| known.contains(patient)).collect())
     }
 
     /// Brings a resource, and what it refers to, into a patient's record.
@@ -275,6 +334,13 @@ impl<'a> Plan<'a> {
         self.stored.insert(key.clone(), neighbour.clone());
         Ok(neighbour)
     }
+}
+
+/// In whose compartments a stored resource is.
+pub(crate) fn in_compartments(content: &[u8]) -> Result<Vec<String>, Error> {
+    let value = fhir::json::parse(content, fhir::json::Limits::default())
+        .map_err(Error::internal("reading a stored resource"))?;
+    Ok(fhir::compartment::patients(&value))
 }
 
 /// How many resources that referred to one before it was there are looked at.
