@@ -1,7 +1,7 @@
 //! The replicated application: executes blocks into the two databases.
 
 use crate::{
-    Pace, Receipt, Tip,
+    Pace, Receipt, Tip, ago,
     block::{BODY_OCTETS_MAX, Block, Dbs, Scheme, SyncTarget, TRANSACTIONS_MAX, body_hash},
     bodies::Bodies,
     pool::{Pool, Waiting},
@@ -22,7 +22,7 @@ use futures::StreamExt as _;
 use ledger::{Effects, Moment, Snapshot, Transaction};
 use std::{
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 use wire::{
@@ -200,7 +200,10 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for App {
         if earliest > now {
             context.sleep(Duration::from_millis((earliest - now).min(1_000))).await;
         }
-        let deadline = now_ms(&context) + self.pace.idle.as_millis() as u64;
+        // Behind transactions there is no idling: while this member builds, it applies nothing, and whoever waits here
+        // for what the parent holds would wait for the whole idle time.
+        let idle = if parent.inner().transactions.is_empty() { self.pace.idle } else { Duration::ZERO };
+        let deadline = now_ms(&context) + idle.as_millis() as u64;
         while self.pool.len() == 0 && now_ms(&context) < deadline {
             context.sleep(Duration::from_millis(5)).await;
         }
@@ -291,13 +294,14 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for App {
 
     async fn finalized(
         &mut self,
-        _context: (E, Proposer),
+        (context, _): (E, Proposer),
         block: &Block,
         _captured: (),
         _readers: <Dbs<E> as DatabaseSet<E>>::Readers,
     ) {
         let (height, time_ms) = (block.header.height.get(), block.header.timestamp_ms);
-        self.tip.send_replace(Tip { height, time_ms, at: Instant::now() });
+        let age = Duration::from_millis(now_ms(&context).saturating_sub(time_ms));
+        self.tip.send_replace(Tip { height, time_ms, at: ago(age) });
         for tx in &block.transactions {
             let id = Transaction::decode(&tx.0).expect("a finalized transaction decodes").id();
             self.pool.settle(&id, &Ok(Receipt { height, time_ms }));

@@ -12,6 +12,8 @@ mod node;
 mod pool;
 mod process;
 mod serve;
+#[cfg(test)]
+mod sim;
 mod stores;
 
 pub use process::{Ended, Failure, Running, start};
@@ -69,8 +71,23 @@ pub struct Tip {
     pub height: u64,
     /// Its time, milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// When it was applied here.
+    /// When it was made, as far as this member's clock can tell: how old its knowledge of the network is. A block that
+    /// is caught up with is old, and so is what a restarted member knows until it hears of a new one.
     pub at: Instant,
+}
+
+impl Tip {
+    /// Nothing was heard of the network since the start.
+    pub(crate) fn unheard() -> Self {
+        Self { height: 0, time_ms: 0, at: ago(Duration::from_secs(3_600)) }
+    }
+}
+
+/// The instant that long ago, or as long as the clock can tell.
+pub(crate) fn ago(age: Duration) -> Instant {
+    let now = Instant::now();
+    let shorter = std::iter::successors(Some(age), |age| Some(*age / 2));
+    shorter.take(128).find_map(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
 /// That a transaction is final.

@@ -43,7 +43,8 @@ use wire::engine::{Digest, namespace, set_of};
 pub(crate) const CHANNELS: u64 = 9;
 const SERVE_OPS: NonZeroU64 = NZU64!(64);
 const VALIDATORS_MAX: u32 = 64;
-const PREFIX: &str = "c";
+/// What every partition's name begins with: a format.
+pub(crate) const PREFIX: &str = "c";
 
 /// The largest message of any channel; it may never shrink while old blocks remain.
 pub(crate) fn message_limit() -> u32 {
@@ -56,13 +57,13 @@ pub(crate) fn message_limit() -> u32 {
     ])
 }
 
-fn archive<C>(name: &str, page_cache: CacheRef, codec_config: C) -> prunable::Config<EightCap, C> {
+fn archive<C>(prefix: &str, name: &str, page_cache: CacheRef, codec_config: C) -> prunable::Config<EightCap, C> {
     prunable::Config {
         translator: EightCap,
-        metadata_partition: format!("{PREFIX}-{name}-metadata"),
-        key_partition: format!("{PREFIX}-{name}-key"),
+        metadata_partition: format!("{prefix}-{name}-metadata"),
+        key_partition: format!("{prefix}-{name}-key"),
         key_page_cache: page_cache,
-        value_partition: format!("{PREFIX}-{name}-value"),
+        value_partition: format!("{prefix}-{name}-value"),
         compression: None,
         codec_config,
         items_per_section: NZU64!(1024),
@@ -75,6 +76,8 @@ fn archive<C>(name: &str, page_cache: CacheRef, codec_config: C) -> prunable::Co
 /// What a node is given beside its configuration.
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    /// [`PREFIX`], except where members share one storage, which they do in the simulator only.
+    pub(crate) prefix: String,
     pub(crate) bodies: Arc<dyn Bodies>,
     pub(crate) track: Track,
     pub(crate) asks: mpsc::Receiver<Ask>,
@@ -99,7 +102,7 @@ where
     R: Receiver<PublicKey = Key>,
     X: Reporter<Activity = Update<Block>>,
 {
-    let Parts { config, bodies, track, asks, tip, shared } = parts;
+    let Parts { config, prefix, bodies, track, asks, tip, shared } = parts;
     let signer = private_key(&config);
     let me = signer.public_key();
     let set = set_of(&config.genesis).expect("the genesis was checked");
@@ -151,11 +154,11 @@ where
     shared.set_damage(damage.clone());
     let certificates = prunable::Archive::init(
         context.child("finalizations"),
-        archive("finalizations", page_cache.clone(), Scheme::certificate_codec_config_unbounded()),
+        archive(&prefix, "finalizations", page_cache.clone(), Scheme::certificate_codec_config_unbounded()),
     )
     .await
     .expect("the archive of certificates opens");
-    let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks", page_cache.clone(), ()))
+    let blocks = prunable::Archive::init(context.child("blocks"), archive(&prefix, "blocks", page_cache.clone(), ()))
         .await
         .expect("the archive of blocks opens");
     let (certificates, blocks) = (Checked::new(certificates, damage.clone()), Checked::new(blocks, damage));
@@ -163,7 +166,7 @@ where
     let blocks_per_epoch =
         NonZeroU64::new(config.genesis.parameters.blocks_per_epoch).expect("the genesis was checked");
     let epocher = FixedEpocher::new(blocks_per_epoch);
-    let plan = SyncPlan::init(context.child("plan"), PREFIX.to_owned()).await;
+    let plan = SyncPlan::init(context.child("plan"), prefix.clone()).await;
     let (probe, probe_mailbox) = Probe::new(probe::Config {
         context: context.child("probe"),
         provider: schemes.clone(),
@@ -183,7 +186,7 @@ where
             provider: schemes.clone(),
             epocher: epocher.clone(),
             start: plan.marshal_start(anchor),
-            partition_prefix: PREFIX.to_owned(),
+            partition_prefix: prefix.clone(),
             mailbox_size: mailbox,
             view_retention: ViewDelta::new(32),
             prunable_items_per_section: NZU64!(1024),
@@ -226,7 +229,7 @@ where
     let strands_handle = strands_actor.start(strands);
 
     let pool = Arc::new(Pool::default());
-    shared.set_pool(pool.clone());
+    shared.set_pool(&pool);
     let genesis = Arc::new(config.genesis.clone());
     let app = App {
         genesis: genesis.clone(),
@@ -243,8 +246,8 @@ where
         StatefulConfig {
             application: app,
             db_config: (
-                database(PREFIX, "registry", page_cache.clone()),
-                database(PREFIX, "strands", page_cache.clone()),
+                database(&prefix, "registry", page_cache.clone()),
+                database(&prefix, "strands", page_cache.clone()),
             ),
             provider: (),
             marshal: (marshal.clone(), floor),
@@ -278,7 +281,7 @@ where
         automaton,
         blocker,
         track,
-        prefix: PREFIX.to_owned(),
+        prefix,
         page_cache,
         evidence,
         leader_timeout: config.pace.leader,

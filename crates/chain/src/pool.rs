@@ -30,7 +30,8 @@ struct Inner {
     queue: BTreeMap<(u8, u64), Waiting>,
     places: HashMap<Hash, (u8, u64)>,
     members: HashMap<u32, usize>,
-    waiters: HashMap<Hash, Vec<Waiter>>,
+    /// In an order of their own, so that a simulation replays.
+    waiters: BTreeMap<Hash, Vec<Waiter>>,
     arrivals: u64,
     octets: usize,
 }

@@ -4,7 +4,7 @@ use crate::{
     Chain, Config, Tip,
     bodies::Files,
     epochs::Track,
-    node::{self, CHANNELS, Parts},
+    node::{self, CHANNELS, PREFIX, Parts},
     serve::Shared,
 };
 use commonware_consensus::{Reporter, marshal::Update};
@@ -21,17 +21,17 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages per second and peer on a channel, and the burst. Inbound queues are allocated for it, so it is what
 /// decides the memory of an idle member.
-const QUOTA: Quota = Quota::per_second(NZU32!(128));
+pub(crate) const QUOTA: Quota = Quota::per_second(NZU32!(128));
 
 /// Stack of the thread that starts the engine: its futures nest deeply, most of all in unoptimised builds. It is
 /// reserved, not used.
-const STACK: usize = 64 << 20;
+pub(crate) const STACK: usize = 64 << 20;
 
 /// Why a chain did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ pub fn start(config: Config) -> Result<(Chain, Running), Failure> {
     let directory: Vec<(ed25519::PublicKey, SocketAddr)> = peers(&config)?;
     let bodies = Arc::new(Files::open(&config.directory.join("bodies"))?);
     let (ask, asks) = mpsc::channel(256);
-    let (tip, tips) = watch::channel(Tip { height: 0, time_ms: 0, at: Instant::now() });
+    let (tip, tips) = watch::channel(Tip::unheard());
     let shared = Arc::new(Shared::new(bodies.clone()));
     let chain = Chain { asks: ask, tip: tips, shared: shared.clone() };
     let (stop, stopped) = oneshot::channel();
@@ -128,7 +128,8 @@ pub fn start(config: Config) -> Result<(Chain, Running), Failure> {
                 let channels: Vec<_> = (0..CHANNELS).map(|channel| network.register(channel, QUOTA)).collect();
                 let network = network.start();
                 let track = track(oracle.clone(), directory);
-                let parts = Parts { config, bodies, track, asks, tip: Arc::new(tip), shared };
+                let parts =
+                    Parts { config, prefix: PREFIX.to_owned(), bodies, track, asks, tip: Arc::new(tip), shared };
                 let (node, _) = node::start::<_, _, _, _, _, Nobody>(
                     context.child("node"),
                     parts,

@@ -4,7 +4,7 @@
 use crate::{
     Ask, Block as Plain, Status, SubmitError, Tip,
     app::{App, octets},
-    block::{Block, Db, Key as Peer, Scheme, TRANSACTIONS_MAX, Tx},
+    block::{Block, Db, Dbs, Key as Peer, Scheme, TRANSACTIONS_MAX, Tx},
     bodies::Bodies,
     epochs::Evidence,
     pool::{Pool, Waiting},
@@ -24,13 +24,14 @@ use commonware_storage::Context as StorageContext;
 use ledger::{Moment, Snapshot, Transaction};
 use rand_core::{CryptoRng, Rng};
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use wire::{
     Format as _, Hash,
     engine::{Digest, HeaderOctets, KeyProof, StateProof},
@@ -58,7 +59,9 @@ pub(crate) struct Shared {
 struct SharedParts {
     validators: usize,
     signing: Arc<AtomicBool>,
-    pool: Option<Arc<Pool>>,
+    /// Weak: who waits for a transaction hears that the chain has stopped when the pool goes with it, and whoever
+    /// waits holds this.
+    pool: Weak<Pool>,
     evidence: Evidence,
     damage: Damage,
 }
@@ -73,7 +76,7 @@ impl Shared {
         Status {
             validators: parts.validators,
             signing: parts.signing.load(Ordering::Relaxed),
-            pool: parts.pool.as_ref().map_or(0, |pool| pool.len()),
+            pool: parts.pool.upgrade().map_or(0, |pool| pool.len()),
             evidence: parts.evidence.0.load(Ordering::Relaxed),
             damaged: parts.damage.len(),
         }
@@ -84,8 +87,8 @@ impl Shared {
         parts.validators = validators;
         parts.signing = signing;
     }
-    pub(crate) fn set_pool(&self, pool: Arc<Pool>) {
-        self.parts.lock().expect("no panic while held").pool = Some(pool);
+    pub(crate) fn set_pool(&self, pool: &Arc<Pool>) {
+        self.parts.lock().expect("no panic while held").pool = Arc::downgrade(pool);
     }
     pub(crate) fn set_evidence(&self, evidence: Evidence) {
         self.parts.lock().expect("no panic while held").evidence = evidence;
@@ -115,6 +118,9 @@ where
     tip: Arc<watch::Sender<Tip>>,
     marshal: MarshalMailbox<Scheme, Standard<Block>>,
     state: StatefulMailbox<E, App>,
+    /// Asked for once: while this member builds a proposal, the actor behind `state` answers nothing, and an idle
+    /// proposer builds for as long as it waits for a transaction.
+    databases: Arc<OnceCell<Dbs<E>>>,
 }
 
 impl<E> Clone for Reader<E>
@@ -127,6 +133,7 @@ where
             tip: self.tip.clone(),
             marshal: self.marshal.clone(),
             state: self.state.clone(),
+            databases: self.databases.clone(),
         }
     }
 }
@@ -138,9 +145,11 @@ where
     R: Receiver<PublicKey = Peer>,
 {
     let Serve { genesis, pool, tip, mut asks, marshal, state } = serve;
-    let reader = Reader { genesis, tip, marshal, state };
+    let reader = Reader { genesis, tip, marshal, state, databases: Arc::default() };
     context.spawn(move |context| async move {
+        reader.recall().await;
         let mut sweep = context.current() + SWEEP;
+        let mut doubted = BTreeSet::new();
         select_loop! {
             context,
             on_stopped => {},
@@ -196,19 +205,32 @@ where
             },
             _ = context.sleep_until(sweep) => {
                 sweep = context.current() + SWEEP;
-                for own in pool.own() {
-                    match reader.judge(&own.transaction).await {
+                let (own, before) = (pool.own(), std::mem::take(&mut doubted));
+                for own in &own {
+                    let rejection = match reader.judge(&own.transaction).await {
                         Ok(()) => {
-                            let gossip: Bytes = vec![own.octets].encode();
+                            let gossip: Bytes = vec![own.octets.clone()].encode();
                             drop(sender.send(Recipients::All, gossip, false));
+                            continue;
                         }
-                        Err(ledger::Rejection::Expired) => pool.settle(&own.id, &Err(SubmitError::Expired)),
-                        Err(rejection) => pool.settle(&own.id, &Err(SubmitError::Rejected(rejection))),
+                        Err(rejection) => rejection,
+                    };
+                    // The state has a block a moment before those who wait are told: one that is refused because it
+                    // just became final is gone from the pool at the next sweep.
+                    if !before.contains(&own.id) {
+                        doubted.insert(own.id);
+                        continue;
                     }
+                    let error = match rejection {
+                        ledger::Rejection::Expired => SubmitError::Expired,
+                        rejection => SubmitError::Rejected(rejection),
+                    };
+                    pool.settle(&own.id, &Err(error));
                 }
                 // Others' that the state does not take any more make room.
                 for other in pool.candidates(256) {
-                    if reader.judge(&other.transaction).await.is_err() {
+                    let own = own.iter().any(|own| own.id == other.id);
+                    if !own && reader.judge(&other.transaction).await.is_err() {
                         pool.settle(&other.id, &Err(SubmitError::Expired));
                     }
                 }
@@ -225,12 +247,33 @@ impl<E> Reader<E>
 where
     E: Spawner + StorageContext + Clock,
 {
+    /// The tip of before this start: without it, judging and reading would be at height zero until the next block.
+    async fn recall(&self) {
+        let Some(processed) = self.marshal.get_processed().await else { return };
+        let height = processed.height().get();
+        let Some(block) = self.marshal.get_block(Identifier::Height(Height::new(height))).await else { return };
+        self.tip.send_if_modified(|tip| {
+            // A newer block may have come. When this one was made says nothing: it was heard of before the start.
+            let newer = height > tip.height;
+            if newer {
+                (tip.height, tip.time_ms) = (height, block.inner().header.timestamp_ms);
+            }
+            newer
+        });
+    }
+
+    async fn databases(&self) -> &Dbs<E> {
+        self.databases.get_or_init(|| self.state.subscribe_databases()).await
+    }
+
     /// Whether the state would take a transaction in the next block.
     async fn judge(&self, transaction: &Transaction) -> Result<(), ledger::Rejection> {
+        // The tip comes first: blocks are applied while the state is read, and to a state above the tip the genesis,
+        // whose keys never change, does no harm.
+        let tip = *self.tip.borrow();
         let reads = transaction.reads();
         let (_, registry) = self.read(true, &reads.registry).await;
         let (_, strands) = self.read(false, &reads.strands).await;
-        let tip = *self.tip.borrow();
         let mut snapshot = Snapshot::new();
         if tip.height == 0 {
             snapshot.absorb(&ledger::genesis_effects(&self.genesis));
@@ -246,7 +289,7 @@ where
     }
 
     async fn read(&self, registry: bool, keys: &[Key]) -> (u64, Vec<Option<Value>>) {
-        let databases = self.state.subscribe_databases().await;
+        let databases = self.databases().await;
         let height = self.tip.borrow().height;
         let shared = if registry { &databases.0 } else { &databases.1 };
         let database = shared.read().await;
@@ -288,7 +331,7 @@ where
     }
 
     async fn prove_now(&self, registry: &[Key], strands: &[Key], min_height: u64) -> Option<StateProof> {
-        let databases = self.state.subscribe_databases().await;
+        let databases = self.databases().await;
         // Both locks at once: root and proofs must be of one state.
         let (of_registry, of_strands) = futures::join!(databases.0.read(), databases.1.read());
         let (registry_root, strands_root) = (of_registry.root().0, of_strands.root().0);
