@@ -149,18 +149,11 @@ impl Inner {
             return Err(wrong("its opening is of another kind or member"));
         }
         // The holder waited for its own entry; this member may be a block behind.
-        for _ in 0..50 {
-            if let Some(entry) = self.entry(&pinned.entry).await? {
-                return if entry.commitment == pinned.commitment {
-                    Ok(pinned)
-                } else {
-                    Err(wrong("the ledger has another opening"))
-                };
-            }
-            let mut tips = self.chain.tips();
-            drop(tokio::time::timeout(std::time::Duration::from_millis(500), tips.changed()).await);
+        match self.awaited(&pinned.entry).await {
+            Some(entry) if entry.commitment == pinned.commitment => Ok(pinned),
+            Some(_) => Err(wrong("the ledger has another opening")),
+            None => Err(wrong("the ledger has no such entry")),
         }
-        Err(wrong("the ledger has no such entry"))
     }
 }
 

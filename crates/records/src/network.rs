@@ -404,7 +404,7 @@ impl Inner {
     }
 
     /// A place that may be a block ahead of this member.
-    async fn awaited(&self, place: &Hash) -> Option<wire::state::Entry> {
+    pub(crate) async fn awaited(&self, place: &Hash) -> Option<wire::state::Entry> {
         let deadline = tokio::time::Instant::now() + AWAITED;
         let mut tips = self.chain.tips();
         loop {
