@@ -1,6 +1,6 @@
 //! A JSON tree that loses nothing: number text and the order of keys stay as they were written.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 use struson::reader::{JsonReader as _, JsonStreamReader, ReaderSettings, ValueType};
 
 /// A value. Its `Debug` shows its kind only, since its content may be health data.
@@ -47,6 +47,9 @@ impl Default for Limits {
         Self { octets_max: 64 << 20, depth_max: 64 }
     }
 }
+
+/// An object with fewer members is searched from its first one.
+const NAMES_FEW: usize = 32;
 
 /// Why octets are not JSON that is taken here. Says where, never what.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,10 +106,20 @@ fn read(reader: &mut JsonStreamReader<&[u8]>) -> Result<Value, ParseError> {
         }
         ValueType::Object => {
             let mut members: Vec<(String, Value)> = Vec::new();
+            let mut names: HashSet<String> = HashSet::new();
             reader.begin_object().map_err(failed)?;
             while reader.has_next().map_err(failed)? {
                 let name = no_nul(reader.next_name_owned().map_err(failed)?)?;
-                if members.iter().any(|(known, _)| *known == name) {
+                // Few names are compared one by one; many, of a hostile document, are not.
+                let doubled = if members.len() < NAMES_FEW {
+                    members.iter().any(|(known, _)| *known == name)
+                } else {
+                    if names.is_empty() {
+                        names.extend(members.iter().map(|(known, _)| known.clone()));
+                    }
+                    !names.insert(name.clone())
+                };
+                if doubled {
                     return Err(ParseError { reason: "a key occurs twice in one object".into() });
                 }
                 members.push((name, read(reader)?));
@@ -299,5 +312,13 @@ mod tests {
         }
         assert!(parse(b"[1]", Limits { octets_max: 2, depth_max: 64 }).is_err());
         assert!(parse(b"\"\xff\"", Limits::default()).is_err());
+        let many = |last: &str| {
+            let names: Vec<String> = (0..200).map(|n| format!("\"k{n}\":{n}")).collect();
+            format!("{{{},\"{last}\":0}}", names.join(","))
+        };
+        assert!(parse(many("k200").as_bytes(), Limits::default()).is_ok());
+        for doubled in ["k0", "k40", "k199"] {
+            assert!(parse(many(doubled).as_bytes(), Limits::default()).is_err(), "{doubled}");
+        }
     }
 }

@@ -247,8 +247,11 @@ fn zoned(text: &str) -> bool {
             .is_some_and(|z| z.starts_with(['+', '-']) && z.as_bytes()[3] == b':')
 }
 
+/// An id of FHIR, but for `.` and `..`, which no address can name.
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    !matches!(text, "." | "..")
+        && (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
 
 fn is_base64(text: &str) -> bool {
