@@ -473,8 +473,10 @@ impl Inner {
         let rest = self.config.genesis.members.iter().map(|m| m.number).filter(|m| *m != owner && *m != me);
         for member in [owner].into_iter().chain(rest) {
             // Bytes are trusted by their hash, whoever gives them; each record is checked against its commitment.
-            if let Ok(octets) = self.call(member, Method::GetPack, body.clone()).await {
-                return Ok(octets);
+            match self.call(member, Method::GetPack, body.clone()).await {
+                Ok(octets) if vault::PackId(pack).names(&octets) => return Ok(octets),
+                Ok(_) => tracing::warn!(member, "a member gave other bytes than those of the pack asked for"),
+                Err(_) => {}
             }
         }
         Err("its bytes are to be had neither from it nor from a replica".into())

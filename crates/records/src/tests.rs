@@ -98,7 +98,7 @@ impl Node {
 struct Network {
     nodes: BTreeMap<u32, Node>,
     between: Between,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A patient with a wallet at North and records at North.
@@ -167,7 +167,7 @@ impl Network {
             let operator = records.authenticate(&token).await.unwrap();
             nodes.insert(number, Node { records, operator, chain, running: Some(running), tasks, config });
         }
-        Self { nodes, between, _directory: directory }
+        Self { nodes, between, directory }
     }
 
     fn node(&self, number: u32) -> &Node {

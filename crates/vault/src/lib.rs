@@ -28,6 +28,14 @@ const FORMAT: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PackId(pub [u8; 32]);
 
+impl PackId {
+    /// Whether these octets are the pack of this name.
+    #[must_use]
+    pub fn names(&self, octets: &[u8]) -> bool {
+        blake3::hash(octets).as_bytes() == &self.0
+    }
+}
+
 /// Why the vault did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {

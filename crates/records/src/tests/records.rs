@@ -118,3 +118,19 @@ async fn the_organizations_of_members_are_not_written_and_records_follow_their_p
     assert!(!page.entries.iter().any(|entry| entry.full_url.ends_with(&id)));
     network.stop().await;
 }
+
+/// The holder's own vault is lost: the record comes whole from the members that keep copies.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_come_from_a_replica_when_the_holder_has_lost_them() {
+    let network = Network::start().await;
+    let patient = network.patient(3).await;
+    network.grant(&patient, SOUTH, &[]).await;
+    network.node(NORTH).records.flush().await.unwrap();
+    let handle = network.handle(SOUTH).await;
+    std::fs::remove_dir_all(network.directory.path().join(format!("m{NORTH}/vault/{NORTH}"))).unwrap();
+    let south = network.node(SOUTH);
+    let purpose = Purpose::parse("TREAT").unwrap();
+    let set = within("a read", south.records.everything_network(&south.operator, &handle, purpose)).await.unwrap();
+    assert_eq!(told(south, &set), (vec![], 6));
+    network.stop().await;
+}
