@@ -32,6 +32,9 @@ use wire::{
 
 /// A proposer's clock may run ahead of a verifier's by this much; a block from further ahead is waited for, bounded.
 const CLOCK_AHEAD_MS: u64 = 2_000;
+/// A block from further ahead than this is not voted for: members' clocks agree within the transport's bound of ten
+/// seconds, so its proposer lies. Whether it is final all the same, 2f+1 members decide.
+const CLOCK_AHEAD_MS_MAX: u64 = 10_000;
 /// A block's time lies at most this far after its parent's: a network may stand still for years, not for centuries.
 const PARENT_AHEAD_MS: u64 = 20 * 365 * 86_400_000;
 
@@ -258,7 +261,10 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for App {
             if !self.fits(header, &parent.inner().header, &decoded) {
                 return None;
             }
-            // A rule on the local clock may only delay.
+            if header.timestamp_ms > now_ms(&context) + CLOCK_AHEAD_MS_MAX {
+                return None;
+            }
+            // Short of that, a rule on the local clock may only delay.
             let ahead = header.timestamp_ms.saturating_sub(now_ms(&context) + CLOCK_AHEAD_MS);
             if ahead > 0 {
                 context.sleep(Duration::from_millis(ahead.min(2_000))).await;

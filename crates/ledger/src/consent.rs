@@ -15,7 +15,7 @@ pub const GROUP_ALL: u32 = 0;
 /// Numbers of slots that a grant may have; the smallest that fits is used.
 pub const SLOT_COUNTS: [usize; 3] = [8, 16, 32];
 /// A grant expires at most this many months of 30 days ahead (100 years).
-const MONTHS_AHEAD_MAX: u32 = 1_218;
+pub const MONTHS_AHEAD_MAX: u32 = 1_218;
 
 /// One sealed slot.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserialize)]
@@ -96,7 +96,7 @@ pub(crate) fn grant(
         return Err(Rejection::BadGrantSignature);
     }
     let now = month_of(moment.time_ms);
-    if grant.month < now || grant.month > now + MONTHS_AHEAD_MAX {
+    if grant.month < now || grant.month > now.saturating_add(MONTHS_AHEAD_MAX) {
         return Err(Rejection::GrantMonth);
     }
     let key = grant_key(&grant.grant_key);

@@ -34,6 +34,9 @@ const SERVES: u64 = 15 * 60 * 1_000;
 
 /// Answers a request in a task of its own, trying again with growing pauses while it serves.
 pub(crate) fn begin(inner: Arc<Inner>, id: Hash, request: RequestDoc, mut stop: watch::Receiver<bool>) {
+    if !inner.answering.lock().expect("no panic while held").insert(id) {
+        return;
+    }
     tokio::spawn(async move {
         let mut pause = Duration::from_millis(100);
         loop {
@@ -62,6 +65,7 @@ pub(crate) fn begin(inner: Arc<Inner>, id: Hash, request: RequestDoc, mut stop: 
         if let Err(error) = inner.store.commit(Commit { documents, ..Commit::default() }).await {
             tracing::warn!(%error, "a request that was answered is still noted as open");
         }
+        inner.answering.lock().expect("no panic while held").remove(&id);
     });
 }
 
@@ -184,7 +188,7 @@ impl Gathered {
 
 /// Everything of the patient that is entered; what still waits in the outbox is entered first.
 pub(crate) async fn gather(inner: &Inner, owner: &str, item: AccessItem) -> Result<(AccessItem, Gathered), Error> {
-    inner.settle().await?;
+    inner.settle(owner).await?;
     let strand = inner.strand(&StrandName::records(owner)).await?;
     let strand = strand.ok_or("a patient has no strand").map_err(Error::internal("releasing"))?;
     let pages = released_pages(inner, &strand, 0..strand.next).await?;

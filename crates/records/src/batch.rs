@@ -378,16 +378,18 @@ async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<(), Error> {
             Ok(receipt) => break receipt.height,
             Err(
                 SubmitError::Expired
-                | SubmitError::Rejected(
-                    Rejection::Expired | Rejection::SequenceUsed | Rejection::SequenceOutside | Rejection::EntryExists,
-                ),
+                | SubmitError::Rejected(Rejection::Expired | Rejection::SequenceUsed | Rejection::SequenceOutside),
             ) => {
                 // It may have been finalized while this member was down: the ledger tells.
-                if let Some(entry) = inner.entry(&batch.witness).await? {
-                    break entry.height;
+                if let Some(height) = witnessed(inner, &batch).await? {
+                    break height;
                 }
                 batch = sign_again(inner, batch).await?;
             }
+            Err(SubmitError::Rejected(Rejection::EntryExists)) => match witnessed(inner, &batch).await? {
+                Some(height) => break height,
+                None => return Err(overtaken()),
+            },
             Err(SubmitError::Rejected(rejection)) => {
                 return Err(rejection).map_err(Error::internal("entering a batch"));
             }
@@ -410,6 +412,25 @@ async fn finish(inner: &Inner, mut batch: BatchDoc) -> Result<(), Error> {
         latencies.pop_front();
     }
     Ok(())
+}
+
+/// The height at which a batch was entered, if it was.
+async fn witnessed(inner: &Inner, batch: &BatchDoc) -> Result<Option<u64>, Error> {
+    let Some(entry) = inner.entry(&batch.witness).await? else { return Ok(None) };
+    let transaction = Transaction::decode(&batch.transaction).map_err(Error::internal("reading a batch"))?;
+    let Action::Enter(enter) = &transaction.body().action else {
+        return Err("it is of another kind").map_err(Error::internal("reading a batch"));
+    };
+    let ours = enter.entries.iter().find(|e| entry_key(inner.config.me, &e.tag) == batch.witness);
+    // INVARIANT: an insert that the ledger refuses stops the worker: what stands there was written by this member in a
+    // future that its store does not know.
+    if ours.is_some_and(|ours| ours.commitment == entry.commitment) { Ok(Some(entry.height)) } else { Err(overtaken()) }
+}
+
+fn overtaken() -> Error {
+    let source = "the ledger has entries of this member that its store does not know: the store is older than the ledger, \
+                  as when an old copy was put back. Stop this member and put back the newest copy";
+    Error::internal("entering a batch")(source)
 }
 
 /// The same entries under a new sequence number and last height.

@@ -37,6 +37,8 @@ pub(crate) mod space {
     pub(crate) const ACCESS_BEGUN: &str = "access-begun";
     pub(crate) const ACCESS_PAGE: &str = "access-page";
     pub(crate) const PROOF: &str = "proof";
+    /// Until when each is kept, by time.
+    pub(crate) const PROOF_UNTIL: &str = "proof-until";
 }
 
 /// A strand that this member writes.

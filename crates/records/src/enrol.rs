@@ -9,7 +9,7 @@ use crate::{
     outbox::{LANE_RECORDS, StrandName, Work},
 };
 use identity::{Action, Code};
-use store::{Commit, ResourceKey};
+use store::{Commit, CommitError, DocumentPut, Expect, ResourceKey};
 use wire::{
     Format as _, Hash,
     keys::Secret,
@@ -65,7 +65,7 @@ impl Records {
                     WalletDoc { root: inner.kek.wrap(&wallet_context(patient), &root), grants: 0, holders: vec![] };
                 let key = holder_signer(&root, inner.config.me).public();
                 let answer = enrolled_here(inner, patient, key, inner.config.me).await?;
-                inner.pin(patient, wallet, inner.config.me, key, answer).await
+                inner.pin(patient, Some(wallet), inner.config.me, key, answer).await
             }
             (Some(wallet), Some((member, code))) => {
                 let number = inner.config.genesis.named(member).map(|m| m.number);
@@ -83,7 +83,7 @@ impl Records {
                 let answer = inner.call_sealed(number, Method::Enrol, &ask).await;
                 let answer: EnrolAnswer =
                     answer.map_err(|e| Error::BadRequest(format!("the holder did not enrol the patient: {e}")))?;
-                inner.pin(patient, wallet, number, key, answer).await
+                inner.pin(patient, None, number, key, answer).await
             }
         }
     }
@@ -105,7 +105,7 @@ impl Inner {
     async fn pin(
         &self,
         patient: &str,
-        mut wallet: WalletDoc,
+        new: Option<WalletDoc>,
         member: u32,
         patient_key: [u8; 32],
         answer: EnrolAnswer,
@@ -115,6 +115,19 @@ impl Inner {
         };
         let records_pinned = self.check_shown(member, StrandKind::Records, records).await?;
         let accesses_pinned = self.check_shown(member, StrandKind::Accesses, accesses).await?;
+        // INVARIANT: a wallet is changed under this lock only, from what it is then: a holder took seconds to answer.
+        let _guard = self.writing.lock().await;
+        let kept: Option<WalletDoc> = self.documents.load(space::WALLET, patient.as_bytes()).await?;
+        let mut wallet = match (kept, new) {
+            (Some(_), Some(_)) => {
+                return Err(Error::Conflict("the patient has a wallet at this member already".into()));
+            }
+            (Some(wallet), None) | (None, Some(wallet)) => wallet,
+            (None, None) => return Err("a wallet is missing").map_err(Error::internal("keeping a wallet")),
+        };
+        if wallet.holders.iter().any(|holder| holder.member == member) {
+            return Err(Error::Conflict("the wallet has this holder already".into()));
+        }
         wallet.holders.push(HolderDoc {
             member,
             patient_key,
@@ -162,10 +175,13 @@ pub(crate) async fn enrolled(inner: &Inner, home: u32, ask: EnrolAsk) -> Result<
     let code: Option<CodeDoc> = inner.documents.load(space::CODE, &ask.code).await?;
     let code = code.filter(|c| c.expires_ms > now_ms());
     let code = code.ok_or_else(|| CallRefused::new(404, "the code is unknown, used, or older than an hour"))?;
-    // A code serves once, whatever comes of it.
-    let documents = vec![remove(space::CODE, &ask.code)];
-    let commit = Commit { documents, ..Commit::default() };
-    inner.store.commit(commit).await.map_err(Error::internal("using a code"))?;
+    // A code serves once, whatever comes of it, and to one of two that come at the same moment.
+    let used = DocumentPut { expected: Expect::Value(code.to_octets()), ..remove(space::CODE, &ask.code) };
+    let commit = Commit { documents: vec![used], ..Commit::default() };
+    inner.store.commit(commit).await.map_err(|e| match e {
+        CommitError::Conflict { .. } => Error::Conflict("the code was used at this moment".into()),
+        other => Error::internal("using a code")(other),
+    })?;
     Ok(enrolled_here(inner, &code.owner, ask.patient_key, home).await?)
 }
 
@@ -179,10 +195,17 @@ async fn enrolled_here(inner: &Inner, owner: &str, patient_key: [u8; 32], home: 
     }
     let documents = vec![put_new(space::PATIENT_KEY, &patient_key, &document)];
     let commit = Commit { documents, outbox, ..Commit::default() };
-    inner.store.commit(commit).await.map_err(|e| match e {
-        store::CommitError::Conflict { .. } => Error::Conflict("this key is enrolled already".into()),
-        other => Error::internal("enrolling a patient")(other),
-    })?;
+    match inner.store.commit(commit).await {
+        Ok(()) => {}
+        Err(CommitError::Conflict { .. }) => {
+            // The same enrolment again, because its answer was lost, is answered again.
+            let known: Option<PatientKeyDoc> = inner.documents.load(space::PATIENT_KEY, &patient_key).await?;
+            if known != Some(document) {
+                return Err(Error::Conflict("this key is enrolled for another patient or home".into()));
+            }
+        }
+        Err(other) => return Err(Error::internal("enrolling a patient")(other)),
+    }
     let mut strands = Vec::new();
     for name in [records, accesses] {
         let strand = match inner.strand(&name).await? {

@@ -19,7 +19,7 @@ use fhir::json::Value;
 use identity::Action;
 use ledger::{
     Action as Entered, Rejection,
-    consent::{GROUP_ALL, Grant, Revoke, SLOT_COUNTS, Slot},
+    consent::{GROUP_ALL, Grant, MONTHS_AHEAD_MAX, Revoke, SLOT_COUNTS, Slot},
 };
 use std::{sync::Arc, time::Duration};
 use store::Commit;
@@ -59,6 +59,9 @@ pub(crate) async fn create(inner: &Inner, who: &Caller, resource: Value) -> Resu
     })?;
     if !wish.active {
         return Err(Error::rule("Consent.status", "a new grant is `active`"));
+    }
+    if wish.terms.end_ms <= now_ms() {
+        return Err(Error::rule("Consent.provision.period.end", "lies in the past: such a grant would allow nothing"));
     }
     let _guard = inner.writing.lock().await;
     let wallet: WalletDoc = inner.documents.load(space::WALLET, wish.patient.as_bytes()).await?.unwrap_or(wallet);
@@ -143,6 +146,7 @@ pub(crate) async fn run(inner: Arc<Inner>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn resume(inner: &Inner) -> Result<(), Error> {
+    let mut first = None;
     for (of, revoked) in [(space::REVOKE_OPEN, true), (space::GRANT_OPEN, false)] {
         for (id, NumberDoc(since)) in inner.documents.all::<NumberDoc>(of, &[]).await? {
             // Younger ones are still waited for by those who wrote them, unless this member was restarted.
@@ -151,14 +155,24 @@ async fn resume(inner: &Inner) -> Result<(), Error> {
             }
             let made: Option<GrantMadeDoc> = inner.documents.load(space::GRANT_MADE, &id).await?;
             let (Some(made), Ok(id)) = (made, std::str::from_utf8(&id)) else { continue };
-            if revoked {
-                inner.enter_revocation(id, &made).await?;
-            } else if made.height == 0 {
-                inner.enter_grant(id, made).await?;
+            let done = match revoked {
+                true => inner.enter_revocation(id, &made).await,
+                false if made.height == 0 => inner.enter_grant(id, made).await,
+                false => Ok(None),
+            };
+            match done {
+                Ok(_) => {}
+                // The ledger will never take it: it is not tried again.
+                Err(Error::Conflict(reason)) => {
+                    tracing::error!(%reason, "the ledger refuses what a patient granted or revoked");
+                    let commit = Commit { documents: vec![remove(of, id.as_bytes())], ..Commit::default() };
+                    inner.store.commit(commit).await.map_err(Error::internal("noting a refusal"))?;
+                }
+                Err(other) => first = first.or(Some(other)),
             }
         }
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
 impl Inner {
@@ -236,6 +250,8 @@ impl Inner {
         all.sort_by(|a, b| a.sealed.cmp(&b.sealed));
         let now = month_of(now_ms());
         let month = if wish.terms.end_ms == u64::MAX { now + MONTHS_DEFAULT } else { month_of(wish.terms.end_ms) };
+        // The terms keep the exact end; the ledger takes none that is further away than this.
+        let month = month.min(now + MONTHS_AHEAD_MAX);
         Ok(Grant::sign(&signer, self.network, GROUP_ALL, month.max(now), all))
     }
 

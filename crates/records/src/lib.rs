@@ -42,7 +42,7 @@ use documents::{BatchDoc, Documents, NameDoc, SecretDoc, StrandDoc, space};
 use ledger::{Action, Rejection, Transaction};
 use outbox::{Plain, StrandName, Work};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -163,6 +163,8 @@ pub(crate) struct Inner {
     latencies: Mutex<VecDeque<u64>>,
     trouble: Mutex<Option<String>>,
     answers: Arc<tokio::sync::Semaphore>,
+    /// Requests that are being answered.
+    answering: Mutex<HashSet<Hash>>,
     /// When this process began, milliseconds since 1970 UTC.
     began_ms: u64,
 }
@@ -208,6 +210,7 @@ impl Records {
             latencies: Mutex::default(),
             trouble: Mutex::default(),
             answers: Arc::new(tokio::sync::Semaphore::new(answer::AT_ONCE)),
+            answering: Mutex::default(),
             began_ms: now_ms(),
         });
         inner.take_up_sequence().await?;
@@ -246,13 +249,16 @@ impl Inner {
         self.finalized_to(&[outbox::LANE_RECORDS, outbox::LANE_ACCESS], newest).await
     }
 
-    /// Waits until nothing that was written before is on its way to the ledger, neither in the outbox nor in a batch.
-    pub(crate) async fn settle(&self) -> Result<(), Error> {
-        let waiting = !self.outbox(outbox::LANE_RECORDS, 1).await?.is_empty();
-        if waiting || self.documents.load::<BatchDoc>(space::BATCH, b"current").await?.is_some() {
-            self.flush().await?;
+    /// Waits until nothing that was written into this patient's record before is on its way to the ledger, neither in
+    /// the outbox nor in a batch. What waits for others goes on waiting for its interval.
+    pub(crate) async fn settle(&self, owner: &str) -> Result<(), Error> {
+        const LOOKED_AT: usize = 4_096;
+        let name = StrandName::records(owner).to_octets();
+        let rows = self.outbox(outbox::LANE_RECORDS, LOOKED_AT).await?;
+        if rows.len() == LOOKED_AT || rows.iter().any(|row| row.strand == name) {
+            return self.flush().await.map(drop);
         }
-        Ok(())
+        self.finalized_to(&[], 0).await.map(drop)
     }
 
     /// Has the rows of the access lane finalized, without waiting for the interval of the others.

@@ -183,11 +183,11 @@ impl Inner {
             // Named by its root until the transaction has an id: both are asked for by the ledger's word only.
             reads.insert(slots_root, pending);
         }
-        let (id, height) = self.submit(Entered::Request(request)).await?;
+        let submitted = self.submit(Entered::Request(request)).await;
         let mut reads = self.reads.lock().expect("no panic while held");
-        if let Some(pending) = reads.remove(&slots_root) {
-            reads.insert(id, pending);
-        }
+        let pending = reads.remove(&slots_root);
+        let (id, height) = submitted?;
+        reads.extend(pending.map(|pending| (id, pending)));
         let shown =
             ShownRequest { id, group: ledger::consent::GROUP_ALL, slots_root, reader_key, grant_key: *grant_key };
         Ok((shown, height, releases))
@@ -277,7 +277,14 @@ impl Inner {
             ));
         }
         self.reads.lock().expect("no panic while held").remove(&request.id);
-        let unlisted = own.and_then(Result::ok).filter(more_than_a_handle);
+        let unlisted = match own {
+            Some(Ok(part)) => Some(part).filter(more_than_a_handle),
+            Some(Err(error)) if self.strand(&StrandName::records(patient)).await?.is_some() => {
+                problems.push((me, error.to_string()));
+                None
+            }
+            _ => None,
+        };
         parts.sort_by_key(|part| part.strand.member);
         let (entries, total) = self.entries(patient, &parts, unlisted.as_ref(), &problems);
         let shown = Shown {
@@ -351,7 +358,7 @@ impl Inner {
     }
 
     async fn own_part_once(&self, patient: &str, since: u64) -> Result<Part, Error> {
-        self.settle().await?;
+        self.settle(patient).await?;
         let strand = self.strand(&StrandName::records(patient)).await?;
         let strand = strand.ok_or_else(|| Error::unavailable("nothing of this patient is entered here yet"))?;
         let released = released_pages(self, &strand, 0..strand.next).await?;

@@ -2,9 +2,9 @@
 
 use crate::{
     Caller, Error, Inner, Records,
-    documents::{put, space},
+    documents::{NumberDoc, put, remove, space},
 };
-use store::Commit;
+use store::{Commit, DocumentPut};
 use wire::{
     Format as _,
     codec::{TlsDeserialize, TlsSerialize, TlsSize},
@@ -49,6 +49,16 @@ impl Records {
 }
 
 impl Inner {
+    /// Removes some of the documents that are kept no longer, oldest first.
+    async fn outdated(&self) -> Result<Vec<DocumentPut>, Error> {
+        const AT_ONCE: usize = 16;
+        let oldest = self.store.documents(space::PROOF_UNTIL, &[], None, AT_ONCE).await;
+        let oldest = oldest.map_err(Error::internal("reading documents"))?;
+        let now = crate::now_ms().to_be_bytes();
+        let old = oldest.into_iter().map(|(key, _)| key).take_while(|key| key[..] < now[..]);
+        Ok(old.flat_map(|key| [remove(space::PROOF, &key[8..]), remove(space::PROOF_UNTIL, &key)]).collect())
+    }
+
     /// Proves everything shown at one state of this member's ledger; gives the document's id.
     pub(crate) async fn prove(&self, who: &Caller, shown: Shown) -> Result<String, Error> {
         let Shown { subject, holders, parts, releases, request, min_height } = shown;
@@ -71,7 +81,10 @@ impl Inner {
         let document = document.sealed().to_octets();
         let id = uuid::Uuid::new_v4().to_string();
         let kept = ProofDoc { person: who.person.id.clone(), until_ms: crate::now_ms() + KEEP_MS, document };
-        let documents = vec![put(space::PROOF, id.as_bytes(), &kept)];
+        let until = [kept.until_ms.to_be_bytes().as_slice(), id.as_bytes()].concat();
+        let mut documents = vec![put(space::PROOF, id.as_bytes(), &kept)];
+        documents.push(put(space::PROOF_UNTIL, &until, &NumberDoc(kept.until_ms)));
+        documents.extend(self.outdated().await?);
         let commit = Commit { documents, ..Commit::default() };
         self.store.commit(commit).await.map_err(Error::internal("keeping a proof"))?;
         Ok(id)

@@ -28,6 +28,9 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     /// Where pages and FHIR are served.
     pub(crate) web: SocketAddr,
+    /// Under which base URL people and apps reach it, when that is not `http://` and `web`: behind a proxy with TLS
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
     /// Where other members call.
     pub(crate) peer: SocketAddr,
     /// Where other members' engines connect.

@@ -75,6 +75,7 @@ pub(crate) async fn found(plan: &[MemberPlan], root: &Path) -> Result<Founded> {
         let settings = Settings {
             name: member.name.clone(),
             web: member.web,
+            url: None,
             peer: member.peer,
             p2p: member.p2p,
             block_ms: 100,

@@ -15,7 +15,11 @@ use std::{
 };
 use store::Sqlite;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
-use wire::keys::Seed;
+use wire::{
+    genesis::Genesis,
+    keys::{Secret, Seed},
+    sign::Signer,
+};
 
 /// Runs the member in `directory`.
 pub(crate) fn run(directory: &Path, until_stdin_closes: bool) -> Result<ExitCode> {
@@ -47,6 +51,7 @@ async fn serve(directory: &Path, member: Member, until_stdin_closes: bool) -> Re
     let Member { settings, peers, genesis, seed, consensus } = member;
     let me = genesis.named(&settings.name).map(|m| m.number);
     let me = me.with_context(|| format!("the genesis has no member named {}", settings.name))?;
+    fits(&genesis, me, &seed, &consensus)?;
     let numbered = || peers.member.iter().filter_map(|p| genesis.named(&p.name).map(|m| (m.number, p)));
     let web = bind(settings.web, "web").await?;
     let peer = bind(settings.peer, "peer").await?;
@@ -68,7 +73,11 @@ async fn serve(directory: &Path, member: Member, until_stdin_closes: bool) -> Re
     })?;
     let bases: BTreeMap<u32, String> = numbered().map(|(number, p)| (number, p.peer.clone())).collect();
     let fhir_bases: BTreeMap<u32, String> = numbered().map(|(number, p)| (number, p.fhir.clone())).collect();
-    let web_base = format!("http://{}", settings.web);
+    let web_base = match &settings.url {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.trim_end_matches('/').to_owned(),
+        Some(_) => bail!("`url` in suture.toml must begin with http:// or https://"),
+        None => format!("http://{}", settings.web),
+    };
     let config = Config { me, genesis, seed: Seed::new(seed), fhir_base: format!("{web_base}/fhir"), fhir_bases };
     let transport = Arc::new(edge::HttpTransport::new(bases)?);
     let parts = Parts { store, vault, chain, transport };
@@ -87,6 +96,19 @@ async fn serve(directory: &Path, member: Member, until_stdin_closes: bool) -> Re
     tasks.stop().await;
     tokio::task::spawn_blocking(move || running.stop()).await?;
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The key files are those of this member of this network.
+fn fits(genesis: &Genesis, me: u32, seed: &Secret, consensus: &Secret) -> Result<()> {
+    let member = genesis.member(me).context("the genesis has no such member")?;
+    let name = &member.name;
+    if Seed::new(seed.clone()).identity().public() != member.identity {
+        bail!("keys/seed is not the seed of {name} in keys/genesis: put back the right file");
+    }
+    if Signer::from_seed(consensus.expose()).public() != member.consensus {
+        bail!("keys/consensus is not the consensus key of {name} in keys/genesis: put back the right file");
+    }
+    Ok(())
 }
 
 async fn bind(address: std::net::SocketAddr, what: &str) -> Result<TcpListener> {

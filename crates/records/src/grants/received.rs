@@ -91,6 +91,10 @@ pub(crate) async fn revoked(inner: &Inner, grant_key: &[u8; 32]) -> Result<(), E
     };
     let _guard = inner.writing.lock().await;
     let current = inner.living("Consent", &doc.consent).await?;
+    let known = fhir::json::parse(current.content.as_deref().unwrap_or_default(), fhir::json::Limits::default());
+    if known.is_ok_and(|consent| consent.text("status") == Some("inactive")) {
+        return Ok(());
+    }
     let copy = consent_copy(inner, &doc.owner, &doc.slot, "inactive");
     let mut plan = Plan::new(inner);
     let made = Made::new("Consent", &doc.consent, current.version + 1, crate::now_ms() as i64, copy);

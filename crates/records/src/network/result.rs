@@ -69,7 +69,7 @@ impl Records {
         let results = self.0.results.lock().expect("no panic while held");
         let kept = results.kept.get(id).filter(|kept| kept.person == who.person.id && kept.at.elapsed() < KEEP);
         let kept = kept.ok_or_else(|| Error::NotFound("this answer is not kept any more: ask again".into()))?;
-        let end = (offset + limit.clamp(1, 1_000)).min(kept.entries.len());
+        let end = offset.saturating_add(limit.clamp(1, 1_000)).min(kept.entries.len());
         let entries = kept.entries.get(offset..end).unwrap_or_default().to_vec();
         let next_offset = (end < kept.entries.len()).then_some(end);
         Ok(ResultPage { id: id.into(), entries, next_offset, total: kept.total, proof: kept.proof.clone() })

@@ -54,7 +54,8 @@ async fn with_the_holder_cut_off_from_the_quorum_no_key_leaves_it() {
     let read = within("the read ends", read).await.unwrap();
     if let Ok(set) = &read {
         let (problems, matches) = told(south, set);
-        assert_eq!((problems.len(), matches), (1, 0), "{problems:?}");
+        assert!(problems.iter().any(|p| p.contains("Member 1 is not part of this answer")), "{problems:?}");
+        assert_eq!(matches, 0);
     }
     assert_eq!(network.between.seen(NORTH, SOUTH, Method::PutRelease), 0, "no release left the holder");
     assert_eq!(network.accesses(&patient).await, 0, "no entry is final");
