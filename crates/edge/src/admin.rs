@@ -3,7 +3,7 @@
 use crate::{
     App,
     fault::Fault,
-    request::{caller, content},
+    request::{Who, content},
 };
 use axum::{
     body::Bytes,
@@ -17,8 +17,12 @@ use records::NewPerson;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
-pub(crate) async fn people(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Fault> {
-    let who = caller(&app, &headers).await?;
+pub(crate) async fn people(
+    State(app): State<App>,
+    Who(who): Who,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Fault> {
     let wish = content(&headers, &body)?;
     let name = wish.text("name").unwrap_or_default().to_owned();
     let role = match (wish.text("role"), wish.text("patient")) {
@@ -32,17 +36,11 @@ pub(crate) async fn people(State(app): State<App>, headers: HeaderMap, body: Byt
     Ok((StatusCode::CREATED, JSON, answer.write()).into_response())
 }
 
-pub(crate) async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, Fault> {
-    let who = caller(&app, &headers).await?;
+pub(crate) async fn status(State(app): State<App>, Who(who): Who) -> Result<Response, Fault> {
     Ok((JSON, app.records.status_for(&who).await?.to_json().write()).into_response())
 }
 
-pub(crate) async fn proof(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Fault> {
-    let who = caller(&app, &headers).await?;
+pub(crate) async fn proof(State(app): State<App>, Who(who): Who, Path(id): Path<String>) -> Result<Response, Fault> {
     let octets = app.records.proof(&who, &id).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response())
 }

@@ -25,6 +25,38 @@ impl Fault {
     pub(crate) fn bad_request(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", text)
     }
+
+    /// What a layer below the handlers said by its status alone.
+    fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(status, "too-long", "a request has at most 64 MiB, and a transaction at most 10,000 entries")
+            }
+            StatusCode::BAD_REQUEST => Self::bad_request("the address or the content cannot be read: is it UTF-8?"),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => Self {
+                retry_after_s: Some(5),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "no answer in time: try again in a moment")
+            },
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Self::new(status, "not-supported", "this address does not take this method")
+            }
+            status if status.is_server_error() => Self::new(status, "exception", "this member failed"),
+            status => Self::new(status, "invalid", "the request is not taken"),
+        }
+    }
+}
+
+/// Whoever asks for FHIR gets an OperationOutcome, also when a layer below the handlers answers.
+pub(crate) async fn outcomes_everywhere(response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/fhir+json") {
+        return response;
+    }
+    Fault::of_status(status).into_response()
 }
 
 impl From<Error> for Fault {

@@ -12,6 +12,9 @@ use fhir::{
     search::{Kind, parameters},
 };
 
+/// When the interface was changed last.
+const INTERFACE_DATE: &str = "2026-11-25";
+
 pub(crate) async fn metadata(State(app): State<App>) -> Response {
     let code = |code: &str| object([("code", code.into())]);
     let interactions = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
@@ -59,7 +62,7 @@ pub(crate) async fn metadata(State(app): State<App>) -> Response {
     let statement = object([
         ("resourceType", "CapabilityStatement".into()),
         ("status", "active".into()),
-        ("date", "2026-11-23".into()),
+        ("date", INTERFACE_DATE.into()),
         ("kind", "instance".into()),
         ("software", object([("name", "Suture".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
         (

@@ -3,7 +3,7 @@
 use crate::{
     App, bundle,
     fault::{FHIR_JSON, Fault},
-    request::{accepts, caller, content, count, if_match, prefer, query, take},
+    request::{Who, accepts, content, count, if_match, nothing_else, prefer, query, take},
 };
 use axum::{
     body::Bytes,
@@ -84,46 +84,58 @@ async fn written(app: &App, headers: &HeaderMap, written: Written) -> Answer {
     Ok(response)
 }
 
-pub(crate) async fn read(State(app): State<App>, Path((of, id)): Path<(String, String)>, headers: HeaderMap) -> Answer {
+pub(crate) async fn read(
+    State(app): State<App>,
+    Who(who): Who,
+    Path((of, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
     Ok(resource(StatusCode::OK, app.records.read(&who, &of, &id).await?))
 }
 
 pub(crate) async fn vread(
     State(app): State<App>,
+    Who(who): Who,
     Path((of, id, version)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
+    let number = Some(version.as_str()).filter(|v| v.bytes().all(|b| b.is_ascii_digit()) && !v.starts_with('0'));
+    let version = number.and_then(|v| v.parse().ok());
     let version =
-        version.parse().map_err(|_| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
+        version.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
     Ok(resource(StatusCode::OK, app.records.vread(&who, &of, &id, version).await?))
 }
 
 pub(crate) async fn history(
     State(app): State<App>,
+    Who(who): Who,
     Path((of, id)): Path<(String, String)>,
     RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
-    let mut query = query(raw.as_deref());
+    let mut query = query(raw.as_deref())?;
     let count = count(&mut query)?.max(1);
-    let before = take(&mut query, "_before").and_then(|v| v.parse().ok());
-    let found = app.records.history(&who, &of, &id, before, count).await?;
+    let before = take(&mut query, "_before").map(|v| v.parse()).transpose();
+    let before = before.map_err(|_| Fault::bad_request("_before must be a version's number"))?;
+    nothing_else(&query, "_count and _before")?;
+    let (found, next) = app.records.history(&who, &of, &id, before, count).await?;
     let base = app.records.fhir_base();
-    let last = found.last().map(|v| v.version).filter(|v| found.len() == count && *v > 1);
-    let next = last.map(|v| format!("{base}/{of}/{id}/_history?_count={count}&_before={v}"));
+    let next = next.map(|v| format!("{base}/{of}/{id}/_history?_count={count}&_before={v}"));
     Ok(json(StatusCode::OK, bundle::history(base, &found, &self_url(&app, &uri), next)))
 }
 
-pub(crate) async fn create(State(app): State<App>, Path(of): Path<String>, headers: HeaderMap, body: Bytes) -> Answer {
+pub(crate) async fn create(
+    State(app): State<App>,
+    Who(who): Who,
+    Path(of): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
     let value = content(&headers, &body)?;
     let condition = headers.get("if-none-exist").map(|v| v.to_str()).transpose();
     let condition = condition.map_err(|_| Fault::bad_request("If-None-Exist must be a query"))?;
@@ -133,12 +145,12 @@ pub(crate) async fn create(State(app): State<App>, Path(of): Path<String>, heade
 
 pub(crate) async fn update(
     State(app): State<App>,
+    Who(who): Who,
     Path((of, id)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
     let value = content(&headers, &body)?;
     let done = app.records.update(&who, &of, &id, value, if_match(&headers)?).await?;
     written(&app, &headers, done).await
@@ -146,22 +158,25 @@ pub(crate) async fn update(
 
 pub(crate) async fn delete(
     State(app): State<App>,
+    Who(who): Who,
     Path((of, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer {
-    let who = caller(&app, &headers).await?;
     let done = app.records.delete(&who, &of, &id, if_match(&headers)?).await?;
     written(&app, &headers, done).await
 }
 
-pub(crate) async fn transact(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Answer {
+pub(crate) async fn transact(State(app): State<App>, Who(who): Who, headers: HeaderMap, body: Bytes) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
     let value = content(&headers, &body)?;
-    if let Err(issues) = fhir::validate::validate(&value, Some("Bundle")) {
+    let batch = value.text("type") == Some("batch");
+    // In a batch each entry stands for itself: what is wrong with one is said in its own answer.
+    let frame = value.text("resourceType") == Some("Bundle");
+    if let Err(issues) = fhir::validate::validate(&value, Some("Bundle"))
+        && !(batch && frame)
+    {
         return Err(records::Error::Invalid(issues).into());
     }
-    let batch = value.text("type") == Some("batch");
     let outcomes = app.records.bundle(&who, value).await?;
     let finalized = if prefer(&headers).finalized { Some(app.records.flush().await?) } else { None };
     let mut response = json(StatusCode::OK, bundle::outcomes(app.records.fhir_base(), batch, outcomes));
@@ -186,83 +201,81 @@ fn next_url(base: &str, path: &str, query: &[(String, String)], extra: &[(&str, 
 
 pub(crate) async fn search(
     State(app): State<App>,
+    Who(who): Who,
     Path(of): Path<String>,
     RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Answer {
-    search_by(&app, &of, query(raw.as_deref()), &uri, &headers).await
+    accepts(&headers)?;
+    let query = query(raw.as_deref())?;
+    search_by(&app, &who, &of, query, &self_url(&app, &uri)).await
 }
 
 pub(crate) async fn search_form(
     State(app): State<App>,
+    Who(who): Who,
     Path(of): Path<String>,
     RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let mut all = query(raw.as_deref());
-    all.extend(form_urlencoded::parse(&body).into_owned());
-    search_by(&app, &of, all, &uri, &headers).await
+    accepts(&headers)?;
+    let form = std::str::from_utf8(&body).map_err(|_| Fault::bad_request("the form is not UTF-8"))?;
+    let mut all = query(raw.as_deref())?;
+    all.extend(query(Some(form))?);
+    search_by(&app, &who, &of, all, &self_url(&app, &uri)).await
 }
 
-async fn search_by(
-    app: &App,
-    of: &str,
-    mut query: Vec<(String, String)>,
-    uri: &axum::http::Uri,
-    headers: &HeaderMap,
-) -> Answer {
-    accepts(headers)?;
-    let who = caller(app, headers).await?;
-    let page = (take(&mut query, "_result"), take(&mut query, "_offset"));
-    let scope = take(&mut query, "scope");
+async fn search_by(app: &App, who: &Caller, of: &str, mut query: Vec<(String, String)>, self_url: &str) -> Answer {
     let limit = count(&mut query)?;
-    take(&mut query, "_format");
-    if of == "AuditEvent" && scope.as_deref() == Some("network") {
-        let patient = take(&mut query, "patient")
-            .ok_or_else(|| Fault::bad_request("patient is needed: AuditEvent?patient=<id>&scope=network"))?;
-        let patient = patient.strip_prefix("Patient/").unwrap_or(&patient).to_owned();
-        if let (Some(id), offset) = page {
-            return result(
-                app,
-                &who,
-                &ResultSet { id },
-                "AuditEvent",
-                &[("patient".into(), patient)],
-                offset,
-                limit,
-                uri,
-            );
+    match take(&mut query, "scope").as_deref() {
+        Some("network") if of == "AuditEvent" => return list(app, who, query, limit, self_url).await,
+        Some(_) => {
+            return Err(Fault::bad_request(
+                "scope=network is possible for AuditEvent and for Patient/<id>/$everything",
+            ));
         }
-        let set = app.records.accesses(&who, &patient).await?;
-        return result(app, &who, &set, "AuditEvent", &[("patient".into(), patient)], None, limit, uri);
-    }
-    if scope.is_some() {
-        return Err(Fault::bad_request("scope=network is possible for AuditEvent and for Patient/<id>/$everything"));
+        None => {}
     }
     let after = take(&mut query, "_after");
     let search = Search { resource_type: of.into(), params: query.clone(), after, limit };
-    let found = app.records.search(&who, search).await?;
+    let found = app.records.search(who, search).await?;
     let base = app.records.fhir_base();
     let next =
         found.next.clone().map(|after| next_url(base, of, &query, &[("_count", limit.to_string()), ("_after", after)]));
-    Ok(json(StatusCode::OK, bundle::found(base, found, &self_url(app, uri), next)))
+    Ok(json(StatusCode::OK, bundle::found(base, found, self_url, next)))
+}
+
+/// Who read a patient's record, at all members.
+async fn list(app: &App, who: &Caller, mut query: Vec<(String, String)>, limit: usize, self_url: &str) -> Answer {
+    let (page, offset) = (take(&mut query, "_result"), take(&mut query, "_offset"));
+    let patient = take(&mut query, "patient")
+        .ok_or_else(|| Fault::bad_request("patient is needed: AuditEvent?patient=<id>&scope=network"))?;
+    nothing_else(&query, "with scope=network, patient and _count")?;
+    let patient = patient.strip_prefix("Patient/").unwrap_or(&patient).to_owned();
+    let set = match page {
+        Some(id) => ResultSet { id },
+        None => app.records.accesses(who, &patient).await?,
+    };
+    let answer = Paged { set, path: "AuditEvent", query: vec![("patient".into(), patient)], offset, limit, self_url };
+    result(app, who, answer)
+}
+
+/// A page of an answer from all members: which answer, and what its address is made of.
+struct Paged<'a> {
+    set: ResultSet,
+    path: &'a str,
+    query: Vec<(String, String)>,
+    offset: Option<String>,
+    limit: usize,
+    self_url: &'a str,
 }
 
 /// A page of an answer from all members, with the way to its proof.
-#[expect(clippy::too_many_arguments, reason = "what a page's address is made of")]
-fn result(
-    app: &App,
-    who: &Caller,
-    set: &ResultSet,
-    path: &str,
-    query: &[(String, String)],
-    offset: Option<String>,
-    limit: usize,
-    uri: &axum::http::Uri,
-) -> Answer {
+fn result(app: &App, who: &Caller, answer: Paged<'_>) -> Answer {
+    let Paged { set, path, query, offset, limit, self_url } = answer;
     let offset = offset.map_or(Ok(0), |o| o.parse()).map_err(|_| Fault::bad_request("_offset must be a number"))?;
     let page = app.records.result_page(who, &set.id, offset, limit.max(1))?;
     let extra = |offset: usize| {
@@ -273,9 +286,9 @@ fn result(
             ("_offset", offset.to_string()),
         ]
     };
-    let next = page.next_offset.map(|offset| next_url(app.records.fhir_base(), path, query, &extra(offset)));
+    let next = page.next_offset.map(|offset| next_url(app.records.fhir_base(), path, &query, &extra(offset)));
     let proof = format!("{}/proofs/{}", app.web, page.proof);
-    let mut response = json(StatusCode::OK, bundle::page(&page, &self_url(app, uri), next, &proof));
+    let mut response = json(StatusCode::OK, bundle::page(&page, self_url, next, &proof));
     if let Ok(link) = HeaderValue::from_str(&format!("<{proof}>; rel=\"proof\"")) {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -284,51 +297,59 @@ fn result(
 
 pub(crate) async fn everything(
     State(app): State<App>,
+    Who(who): Who,
     Path(id): Path<String>,
     RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Answer {
     accepts(&headers)?;
-    let who = caller(&app, &headers).await?;
-    let mut query = query(raw.as_deref());
+    let mut query = query(raw.as_deref())?;
     let limit = count(&mut query)?.max(1);
     let path = format!("Patient/{id}/$everything");
+    let self_url = self_url(&app, &uri);
     match take(&mut query, "scope").as_deref() {
         Some("network") => {
             let purpose = headers.get("purpose-of-use").map_or(Ok("TREAT"), |v| v.to_str()).unwrap_or_default();
             let purpose = Purpose::parse(purpose).map_err(|e| Fault::bad_request(format!("Purpose-Of-Use: {e}")))?;
-            let offset = take(&mut query, "_offset");
-            let set = match take(&mut query, "_result") {
+            let (offset, kept) = (take(&mut query, "_offset"), take(&mut query, "_result"));
+            nothing_else(&query, "with scope=network, _count")?;
+            let set = match kept {
                 Some(id) => ResultSet { id },
                 None => app.records.everything_network(&who, &id, purpose).await?,
             };
-            result(&app, &who, &set, &path, &[], offset, limit, &uri)
+            let answer = Paged { set, path: &path, query: Vec::new(), offset, limit, self_url: &self_url };
+            result(&app, &who, answer)
         }
         Some(_) => Err(Fault::bad_request("scope is `network`, or left out for this member alone")),
         None => {
             let after = take(&mut query, "_after");
+            nothing_else(&query, "scope and _count")?;
             let found = app.records.everything(&who, &id, after, limit).await?;
             let base = app.records.fhir_base();
             let next = found
                 .next
                 .clone()
                 .map(|after| next_url(base, &path, &[], &[("_count", limit.to_string()), ("_after", after)]));
-            Ok(json(StatusCode::OK, bundle::found(base, found, &self_url(&app, &uri), next)))
+            Ok(json(StatusCode::OK, bundle::found(base, found, &self_url, next)))
         }
     }
 }
 
-pub(crate) async fn enrolment_code(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    let who = caller(&app, &headers).await?;
+pub(crate) async fn enrolment_code(State(app): State<App>, Who(who): Who, Path(id): Path<String>) -> Answer {
     let code = app.records.enrolment_code(&who, &id).await?;
     let parameter = object([("name", "code".into()), ("valueString", code.into())]);
     let parameters = object([("resourceType", "Parameters".into()), ("parameter", Value::Array(vec![parameter]))]);
     Ok(json(StatusCode::OK, parameters.write()))
 }
 
-pub(crate) async fn enrol(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, body: Bytes) -> Answer {
-    let who = caller(&app, &headers).await?;
+pub(crate) async fn enrol(
+    State(app): State<App>,
+    Who(who): Who,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
     let parameters = if body.is_empty() { Value::Null } else { content(&headers, &body)? };
     let named = |name: &str| {
         let all = parameters.get("parameter").and_then(Value::as_array).unwrap_or_default();

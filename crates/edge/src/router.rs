@@ -46,7 +46,7 @@ const fn route(
 }
 
 /// Every route of the web port.
-pub const ROUTES: [Route; 22] = [
+pub const ROUTES: [Route; 24] = [
     route("GET", "/", "public", "-", "-"),
     route("GET", "/healthz", "public", "-", "-"),
     route("GET", "/readyz", "public", "-", "-"),
@@ -56,7 +56,13 @@ pub const ROUTES: [Route; 22] = [
     route("GET", "/proofs/{id}", "person", "made for this person", "-"),
     route("GET", "/fhir/metadata", "public", "-", "-"),
     route("POST", "/fhir", "person", "role", "transaction"),
-    route("GET", "/fhir/{type}", "person", "role, inside the query; AuditEvent scope=network: the patient", "search"),
+    route(
+        "GET",
+        "/fhir/{type}",
+        "person",
+        "role, inside the query; AuditEvent scope=network: the patient",
+        "search; scope=network: none",
+    ),
     route("POST", "/fhir/{type}", "person", "role; Consent: the patient", "create"),
     route("POST", "/fhir/{type}/_search", "person", "role, inside the query", "search"),
     route("GET", "/fhir/{type}/{id}", "person", "role", "read"),
@@ -71,9 +77,11 @@ pub const ROUTES: [Route; 22] = [
         "role; scope=network: the patient's grant",
         "everything; scope=network: an entry at each holder",
     ),
-    route("POST", "/fhir/Patient/{id}/$enrolment-code", "operator", "-", "own strand"),
+    route("POST", "/fhir/Patient/{id}/$enrolment-code", "operator", "-", "-"),
     route("POST", "/fhir/Patient/{id}/$enrol", "operator", "one-time code of the holder's desk", "own strand"),
     route("GET", "/fhir", "public", "-", "-"),
+    route("GET", "/fhir/", "public", "-", "-"),
+    route("POST", "/fhir/", "person", "role", "transaction"),
     route(
         "POST",
         "/peer/v1/{method}",
@@ -92,8 +100,8 @@ fn handler(route: &Route) -> Option<MethodRouter<App>> {
         ("POST", "/admin/people") => post(admin::people),
         ("GET", "/admin/status") => get(admin::status),
         ("GET", "/proofs/{id}") => get(admin::proof),
-        ("GET", "/fhir/metadata" | "/fhir") => get(metadata::metadata),
-        ("POST", "/fhir") => post(rest::transact),
+        ("GET", "/fhir/metadata" | "/fhir" | "/fhir/") => get(metadata::metadata),
+        ("POST", "/fhir" | "/fhir/") => post(rest::transact),
         ("GET", "/fhir/{type}") => get(rest::search),
         ("POST", "/fhir/{type}") => post(rest::create),
         ("POST", "/fhir/{type}/_search") => post(rest::search_form),
@@ -118,7 +126,14 @@ pub(crate) fn web(app: App) -> Router {
         }
     }
     let router = router.fallback(rest::unknown).method_not_allowed_fallback(rest::not_allowed).with_state(app);
-    guarded(router, BODY_OCTETS_MAX).layer(CompressionLayer::new())
+    guarded(router, BODY_OCTETS_MAX).layer(axum::middleware::from_fn(outcomes)).layer(CompressionLayer::new())
+}
+
+/// Pages and probes answer in plain text; everything else answers errors as FHIR does.
+async fn outcomes(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    let plain = matches!(request.uri().path(), "/" | "/healthz" | "/readyz" | "/metrics");
+    let response = next.run(request).await;
+    if plain { response } else { crate::fault::outcomes_everywhere(response).await }
 }
 
 /// The port for members.

@@ -89,7 +89,7 @@ impl Records {
         Ok(found.into())
     }
 
-    /// Versions of a resource, newest first, deletions included.
+    /// Versions of a resource below `before`, newest first, deletions included; and below which version to go on.
     ///
     /// # Errors
     /// As [`Records::read`].
@@ -100,7 +100,7 @@ impl Records {
         id: &str,
         before: Option<u32>,
         limit: usize,
-    ) -> Result<Vec<Stored>, Error> {
+    ) -> Result<(Vec<Stored>, Option<u32>), Error> {
         let inner = &self.0;
         inner.known_type(resource_type)?;
         inner.may_read(who, resource_type, id).await?;
@@ -108,13 +108,14 @@ impl Records {
         let key = ResourceKey { resource_type: resource_type.into(), id: id.into() };
         let found = inner.store.history(&key, before, limit).await.map_err(Error::internal("reading a history"))?;
         inner.audit(who, "history", resource_type, id).await?;
+        let next = found.last().map(|v| v.version).filter(|v| found.len() == limit && *v > 1);
         let mut versions = Vec::new();
         for version in found {
             if visible(who, &version)? {
                 versions.push(version.into());
             }
         }
-        Ok(versions)
+        Ok((versions, next))
     }
 
     /// A page of a search. What the asker may not see is left out inside the query.

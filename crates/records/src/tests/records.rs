@@ -104,7 +104,7 @@ async fn the_organizations_of_members_are_not_written_and_records_follow_their_p
     assert!(matches!(records.read(&one.caller, "Observation", &id).await, Err(Error::Denied(_))));
     records.read(&two.caller, "Observation", &id).await.unwrap();
     assert!(matches!(records.vread(&two.caller, "Observation", &id, 1).await, Err(Error::NotFound(_))));
-    assert_eq!(records.history(&two.caller, "Observation", &id, None, 10).await.unwrap().len(), 1);
+    assert_eq!(records.history(&two.caller, "Observation", &id, None, 10).await.unwrap().0.len(), 1);
 
     // And so it is in the record that others read: the second version is not in it, and the first is gone from it.
     network.grant(&one, SOUTH, &[]).await;
