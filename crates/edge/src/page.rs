@@ -8,7 +8,7 @@ const STYLE: &str = "
 :root{color-scheme:light dark;--line:#8884}
 body{font:1.05rem/1.5 system-ui,sans-serif;max-width:44rem;margin:0 auto;padding:1.2rem}
 h1{margin:.2em 0}p.kind{margin:0;opacity:.75}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.8rem;padding:0}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.8rem;padding:0}
 dl div{border:1px solid var(--line);border-radius:.6rem;padding:.6rem .9rem}
 dt{opacity:.75;font-size:.9rem}dd{margin:0;font-size:1.5rem;font-variant-numeric:tabular-nums}
 .good,.bad{border-left:.4rem solid;padding:.3rem .8rem}.good{border-color:#2a8a4a}.bad{border-color:#c33}

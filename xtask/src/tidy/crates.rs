@@ -39,6 +39,8 @@ const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "a second TLS and cryptography library in C"),
     ("native-tls", "a second TLS library"),
     ("bincode", "not a canonical format"),
+    ("ring", "a second cryptography library; aws-lc-rs and RustCrypto serve"),
+    ("rumqttc", "stale, with advisories of old TLS libraries"),
     ("chrono", "`time` is the clock here"),
 ];
 
@@ -122,6 +124,9 @@ fn room(name: &str, package: &Value, findings: &mut Vec<String>) -> Result<()> {
 fn outside(name: &str, package: &Value, findings: &mut Vec<String>) {
     if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name) {
         findings.push(format!("{name} is banned: {why}"));
+    }
+    if package["source"].as_str().is_some_and(|source| !source.starts_with("registry+")) {
+        findings.push(format!("{name} does not come from a registry"));
     }
     let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
     // An expression is accepted when each part joined by AND has an accepted choice.
