@@ -578,10 +578,10 @@ class Document:
                 height = self.state.entry(place)[1]
                 for payload in page.payloads:
                     item = whole(payload, "an access", Access, 1024)
-                    outcome = ("Released", "Refused", "Withheld")[item.outcome - 1]
+                    outcome = ("released to", "refused", "withheld from")[item.outcome - 1]
                     to = self.genesis.titles.get(item.reader, "?")
                     lines.append(
-                        f"{self.title(part)} {outcome} to {to} ({item.role}) for {item.purpose} at height {height}: "
+                        f"{self.title(part)} {outcome} {to} ({item.role}) for {item.purpose} at height {height}: "
                         f"{item.pages} pages, {item.records} record versions"
                     )
         return lines

@@ -303,7 +303,7 @@ where
             serve_handle,
         ])
         .await;
-        tracing::error!(?ended, "a part of the chain ended");
+        tracing::info!(?ended, "a part of the chain ended");
     });
     (handle, marshal)
 }

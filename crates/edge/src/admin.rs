@@ -57,8 +57,8 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
 }
 
 /// OpenMetrics text (openmetrics.io); no labels, so nothing about anybody can get into one.
-pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Fault> {
-    let status = app.records.status().await?;
+pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, (StatusCode, String)> {
+    let status = app.records.status().await.map_err(|error| Fault::from(error).plain())?;
     let gauges = [
         ("suture_height", "Height of the newest block applied here.", status.height),
         ("suture_tip_age_milliseconds", "Age of that block here.", status.tip_age_ms),

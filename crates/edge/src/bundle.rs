@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use fhir::{
     json::{Value, object},
     outcome::outcome,
+    validate::{Issue, validate},
 };
 
 /// A Bundle in the making.
@@ -74,7 +75,31 @@ impl Bundle {
     }
 }
 
-fn now_ms() -> i64 {
+/// Checks the frame of a batch: the Bundle itself, and that each entry asks for something. What an entry holds is
+/// judged when it is its turn, so that one that is wrong takes no other with it.
+pub(crate) fn frame(batch: &Value) -> Result<(), Vec<Issue>> {
+    const ISSUES_MAX: usize = 50;
+    let head = match batch {
+        Value::Object(members) => members.iter().filter(|(name, _)| name != "entry").cloned().collect(),
+        _ => Vec::new(),
+    };
+    validate(&Value::Object(head), Some("Bundle"))?;
+    let Some(entries) = batch.get("entry") else { return Ok(()) };
+    let wrong = |place: String, what: &str| Issue::error("structure", place, what);
+    let Some(entries) = entries.as_array().filter(|entries| !entries.is_empty()) else {
+        return Err(vec![wrong("Bundle.entry".into(), "must be an array that is not empty")]);
+    };
+    let asks = |entry: &Value| matches!(entry.get("request"), Some(Value::Object(_)));
+    let mute = entries.iter().enumerate().filter(|(_, entry)| !asks(entry));
+    let issues: Vec<Issue> = mute
+        .take(ISSUES_MAX)
+        .map(|(at, _)| wrong(format!("Bundle.entry[{at}].request"), "is needed: method and url"))
+        .collect();
+    if issues.is_empty() { Ok(()) } else { Err(issues) }
+}
+
+/// The clock: milliseconds since 1970 UTC.
+pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
@@ -178,6 +203,30 @@ fn failed(error: Error) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_frame_of_a_batch_is_checked_and_its_entries_are_not() {
+        let places = |text: &str| {
+            let value = fhir::json::parse(text.as_bytes(), fhir::json::Limits::default()).unwrap();
+            let issues = frame(&value).err().unwrap_or_default();
+            issues.into_iter().map(|issue| issue.expression).collect::<Vec<_>>()
+        };
+        let good = r#"{"request":{"method":"POST","url":"Patient"},"resource":{"resourceType":"Patient"}}"#;
+        let odd = r#"{"request":{"method":"FETCH"},"resource":{"resourceType":"Patient","birthDate":"soon","x":[]}}"#;
+        let batch = |entries: &str| format!(r#"{{"resourceType":"Bundle","type":"batch","entry":{entries}}}"#);
+        let none: [&str; 0] = [];
+        assert_eq!(places(r#"{"resourceType":"Bundle","type":"batch"}"#), none);
+        assert_eq!(places(&batch(&format!("[{good},{odd}]"))), none);
+        let mute = r#"[{"resource":{"resourceType":"Patient"}},3,{"request":"POST"}]"#;
+        let at = |n: usize| format!("Bundle.entry[{n}].request");
+        assert_eq!(places(&batch(mute)), [at(0), at(1), at(2)]);
+        assert_eq!(places(&batch("[]")), ["Bundle.entry"]);
+        assert_eq!(places(&batch("{}")), ["Bundle.entry"]);
+        assert_eq!(places(r#"{"resourceType":"Patient","type":"batch"}"#), ["resourceType"]);
+        assert_eq!(places(r#"{"type":"batch"}"#), ["resourceType"]);
+        assert_eq!(places(r#"{"resourceType":"Bundle","type":"batch","entries":[]}"#), ["Bundle.entries"]);
+        assert!(!places("[]").is_empty());
+    }
 
     #[test]
     fn stored_octets_are_spliced_unchanged() {

@@ -22,12 +22,18 @@ impl Fault {
         Self { status, issues: vec![Issue::error(code, "", text)], retry_after_s: None }
     }
 
+    /// The same for people and probes: plain text.
+    pub(crate) fn plain(self) -> (StatusCode, String) {
+        let texts = self.issues.into_iter().map(|issue| issue.diagnostics + "\n");
+        (self.status, texts.collect())
+    }
+
     pub(crate) fn bad_request(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", text)
     }
 
     /// What a layer below the handlers said by its status alone.
-    fn of_status(status: StatusCode) -> Self {
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 Self::new(status, "too-long", "a request has at most 64 MiB, and a transaction at most 10,000 entries")
@@ -35,11 +41,17 @@ impl Fault {
             StatusCode::BAD_REQUEST => Self::bad_request("the address or the content cannot be read: is it UTF-8?"),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => Self {
                 retry_after_s: Some(5),
-                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "no answer in time: try again in a moment")
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "transient", "no answer in time: try again in a moment")
             },
+            StatusCode::NOT_FOUND => Self::new(
+                status,
+                "not-found",
+                "there is nothing at this address: the FHIR base is /fhir, its description /fhir/metadata",
+            ),
             StatusCode::METHOD_NOT_ALLOWED => {
                 Self::new(status, "not-supported", "this address does not take this method")
             }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(status, "not-supported", "this content type is not taken"),
             status if status.is_server_error() => Self::new(status, "exception", "this member failed"),
             status => Self::new(status, "invalid", "the request is not taken"),
         }
@@ -47,7 +59,7 @@ impl Fault {
 }
 
 /// Whoever asks for FHIR gets an OperationOutcome, also when a layer below the handlers answers.
-pub(crate) async fn outcomes_everywhere(response: Response) -> Response {
+pub(crate) fn with_outcome(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
         return response;
@@ -56,7 +68,11 @@ pub(crate) async fn outcomes_everywhere(response: Response) -> Response {
     if kind.starts_with("application/fhir+json") {
         return response;
     }
-    Fault::of_status(status).into_response()
+    let mut outcome = Fault::of_status(status).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        outcome.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    outcome
 }
 
 impl From<Error> for Fault {

@@ -1,6 +1,10 @@
 //! The CapabilityStatement: what this server does, from the tables by which it does it.
 
-use crate::{App, fault::FHIR_JSON};
+use crate::{
+    App,
+    fault::{FHIR_JSON, Fault},
+    request::{Asked, nothing_else, take},
+};
 use axum::{
     extract::State,
     http::header,
@@ -15,7 +19,11 @@ use fhir::{
 /// When the interface was changed last.
 const INTERFACE_DATE: &str = "2026-11-25";
 
-pub(crate) async fn metadata(State(app): State<App>) -> Response {
+pub(crate) async fn metadata(State(app): State<App>, Asked(mut query): Asked) -> Result<Response, Fault> {
+    if take(&mut query, "mode").is_some_and(|mode| mode != "full") {
+        return Err(Fault::bad_request("mode is `full`, or left out"));
+    }
+    nothing_else(&query, &["mode"], &[])?;
     let code = |code: &str| object([("code", code.into())]);
     let interactions = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"];
     let resources = resource_types().map(|of| {
@@ -73,5 +81,5 @@ pub(crate) async fn metadata(State(app): State<App>) -> Response {
         ("format", Value::Array(vec!["application/fhir+json".into()])),
         ("rest", Value::Array(vec![rest])),
     ]);
-    ([(header::CONTENT_TYPE, FHIR_JSON)], statement.write()).into_response()
+    Ok(([(header::CONTENT_TYPE, FHIR_JSON)], statement.write()).into_response())
 }

@@ -3,11 +3,11 @@
 use crate::{
     App, bundle,
     fault::{FHIR_JSON, Fault},
-    request::{Who, accepts, content, count, if_match, nothing_else, prefer, query, take},
+    request::{Asked, Who, content, count, form, if_match, nothing_else, page_size, prefer, take, version},
 };
 use axum::{
     body::Bytes,
-    extract::{OriginalUri, Path, RawQuery, State},
+    extract::{OriginalUri, Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -87,41 +87,38 @@ async fn written(app: &App, headers: &HeaderMap, written: Written) -> Answer {
 pub(crate) async fn read(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path((of, id)): Path<(String, String)>,
-    headers: HeaderMap,
 ) -> Answer {
-    accepts(&headers)?;
+    nothing_else(&query, &[], &["_summary", "_elements"])?;
     Ok(resource(StatusCode::OK, app.records.read(&who, &of, &id).await?))
 }
 
 pub(crate) async fn vread(
     State(app): State<App>,
     Who(who): Who,
-    Path((of, id, version)): Path<(String, String, String)>,
-    headers: HeaderMap,
+    Asked(query): Asked,
+    Path((of, id, number)): Path<(String, String, String)>,
 ) -> Answer {
-    accepts(&headers)?;
-    let number = Some(version.as_str()).filter(|v| v.bytes().all(|b| b.is_ascii_digit()) && !v.starts_with('0'));
-    let version = number.and_then(|v| v.parse().ok());
-    let version =
-        version.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
+    nothing_else(&query, &[], &["_summary", "_elements"])?;
+    let version = version(&number)
+        .ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, "not-found", "versions are numbers from 1"))?;
     Ok(resource(StatusCode::OK, app.records.vread(&who, &of, &id, version).await?))
 }
 
 pub(crate) async fn history(
     State(app): State<App>,
     Who(who): Who,
+    Asked(mut query): Asked,
     Path((of, id)): Path<(String, String)>,
-    RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
 ) -> Answer {
-    accepts(&headers)?;
-    let mut query = query(raw.as_deref())?;
-    let count = count(&mut query)?.max(1);
-    let before = take(&mut query, "_before").map(|v| v.parse()).transpose();
-    let before = before.map_err(|_| Fault::bad_request("_before must be a version's number"))?;
-    nothing_else(&query, "_count and _before")?;
+    let count = page_size(&mut query)?;
+    let before = match take(&mut query, "_before") {
+        Some(text) => Some(version(&text).ok_or_else(|| Fault::bad_request("_before must be a version's number"))?),
+        None => None,
+    };
+    nothing_else(&query, &["_count", "_before"], &["_since", "_at", "_list"])?;
     let (found, next) = app.records.history(&who, &of, &id, before, count).await?;
     let base = app.records.fhir_base();
     let next = next.map(|v| format!("{base}/{of}/{id}/_history?_count={count}&_before={v}"));
@@ -131,11 +128,12 @@ pub(crate) async fn history(
 pub(crate) async fn create(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path(of): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    accepts(&headers)?;
+    nothing_else(&query, &[], &[])?;
     let value = content(&headers, &body)?;
     let condition = headers.get("if-none-exist").map(|v| v.to_str()).transpose();
     let condition = condition.map_err(|_| Fault::bad_request("If-None-Exist must be a query"))?;
@@ -146,11 +144,12 @@ pub(crate) async fn create(
 pub(crate) async fn update(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path((of, id)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    accepts(&headers)?;
+    nothing_else(&query, &[], &[])?;
     let value = content(&headers, &body)?;
     let done = app.records.update(&who, &of, &id, value, if_match(&headers)?).await?;
     written(&app, &headers, done).await
@@ -159,24 +158,27 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path((of, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Answer {
+    nothing_else(&query, &[], &[])?;
     let done = app.records.delete(&who, &of, &id, if_match(&headers)?).await?;
     written(&app, &headers, done).await
 }
 
-pub(crate) async fn transact(State(app): State<App>, Who(who): Who, headers: HeaderMap, body: Bytes) -> Answer {
-    accepts(&headers)?;
+pub(crate) async fn transact(
+    State(app): State<App>,
+    Who(who): Who,
+    Asked(query): Asked,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    nothing_else(&query, &[], &[])?;
     let value = content(&headers, &body)?;
     let batch = value.text("type") == Some("batch");
-    // In a batch each entry stands for itself: what is wrong with one is said in its own answer.
-    let frame = value.text("resourceType") == Some("Bundle");
-    if let Err(issues) = fhir::validate::validate(&value, Some("Bundle"))
-        && !(batch && frame)
-    {
-        return Err(records::Error::Invalid(issues).into());
-    }
+    let valid = if batch { bundle::frame(&value) } else { fhir::validate::validate(&value, Some("Bundle")) };
+    valid.map_err(records::Error::Invalid)?;
     let outcomes = app.records.bundle(&who, value).await?;
     let finalized = if prefer(&headers).finalized { Some(app.records.flush().await?) } else { None };
     let mut response = json(StatusCode::OK, bundle::outcomes(app.records.fhir_base(), batch, outcomes));
@@ -202,36 +204,29 @@ fn next_url(base: &str, path: &str, query: &[(String, String)], extra: &[(&str, 
 pub(crate) async fn search(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path(of): Path<String>,
-    RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
 ) -> Answer {
-    accepts(&headers)?;
-    let query = query(raw.as_deref())?;
     search_by(&app, &who, &of, query, &self_url(&app, &uri)).await
 }
 
 pub(crate) async fn search_form(
     State(app): State<App>,
     Who(who): Who,
+    Asked(mut query): Asked,
     Path(of): Path<String>,
-    RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    accepts(&headers)?;
-    let form = std::str::from_utf8(&body).map_err(|_| Fault::bad_request("the form is not UTF-8"))?;
-    let mut all = query(raw.as_deref())?;
-    all.extend(query(Some(form))?);
-    search_by(&app, &who, &of, all, &self_url(&app, &uri)).await
+    query.extend(form(&headers, &body)?);
+    search_by(&app, &who, &of, query, &self_url(&app, &uri)).await
 }
 
 async fn search_by(app: &App, who: &Caller, of: &str, mut query: Vec<(String, String)>, self_url: &str) -> Answer {
-    let limit = count(&mut query)?;
     match take(&mut query, "scope").as_deref() {
-        Some("network") if of == "AuditEvent" => return list(app, who, query, limit, self_url).await,
+        Some("network") if of == "AuditEvent" => return list(app, who, query, self_url).await,
         Some(_) => {
             return Err(Fault::bad_request(
                 "scope=network is possible for AuditEvent and for Patient/<id>/$everything",
@@ -239,6 +234,7 @@ async fn search_by(app: &App, who: &Caller, of: &str, mut query: Vec<(String, St
         }
         None => {}
     }
+    let limit = count(&mut query)?;
     let after = take(&mut query, "_after");
     let search = Search { resource_type: of.into(), params: query.clone(), after, limit };
     let found = app.records.search(who, search).await?;
@@ -249,13 +245,14 @@ async fn search_by(app: &App, who: &Caller, of: &str, mut query: Vec<(String, St
 }
 
 /// Who read a patient's record, at all members.
-async fn list(app: &App, who: &Caller, mut query: Vec<(String, String)>, limit: usize, self_url: &str) -> Answer {
-    let (page, offset) = (take(&mut query, "_result"), take(&mut query, "_offset"));
+async fn list(app: &App, who: &Caller, mut query: Vec<(String, String)>, self_url: &str) -> Answer {
+    let limit = page_size(&mut query)?;
+    let (kept, offset) = kept(&mut query)?;
     let patient = take(&mut query, "patient")
         .ok_or_else(|| Fault::bad_request("patient is needed: AuditEvent?patient=<id>&scope=network"))?;
-    nothing_else(&query, "with scope=network, patient and _count")?;
+    nothing_else(&query, &["scope", "patient", "_count", "_result", "_offset"], &[])?;
     let patient = patient.strip_prefix("Patient/").unwrap_or(&patient).to_owned();
-    let set = match page {
+    let set = match kept {
         Some(id) => ResultSet { id },
         None => app.records.accesses(who, &patient).await?,
     };
@@ -263,12 +260,22 @@ async fn list(app: &App, who: &Caller, mut query: Vec<(String, String)>, limit: 
     result(app, who, answer)
 }
 
+/// Which answer is paged, and from where: `_result` and `_offset`, as a `next` link has them.
+fn kept(query: &mut Vec<(String, String)>) -> Result<(Option<String>, usize), Fault> {
+    let (kept, offset) = (take(query, "_result"), take(query, "_offset"));
+    if kept.is_none() && offset.is_some() {
+        return Err(Fault::bad_request("_offset is a place in an answer that _result names: follow the `next` link"));
+    }
+    let offset = offset.map_or(Ok(0), |o| o.parse()).map_err(|_| Fault::bad_request("_offset must be a number"))?;
+    Ok((kept, offset))
+}
+
 /// A page of an answer from all members: which answer, and what its address is made of.
 struct Paged<'a> {
     set: ResultSet,
     path: &'a str,
     query: Vec<(String, String)>,
-    offset: Option<String>,
+    offset: usize,
     limit: usize,
     self_url: &'a str,
 }
@@ -276,8 +283,7 @@ struct Paged<'a> {
 /// A page of an answer from all members, with the way to its proof.
 fn result(app: &App, who: &Caller, answer: Paged<'_>) -> Answer {
     let Paged { set, path, query, offset, limit, self_url } = answer;
-    let offset = offset.map_or(Ok(0), |o| o.parse()).map_err(|_| Fault::bad_request("_offset must be a number"))?;
-    let page = app.records.result_page(who, &set.id, offset, limit.max(1))?;
+    let page = app.records.result_page(who, &set.id, offset, limit)?;
     let extra = |offset: usize| {
         [
             ("scope", "network".to_owned()),
@@ -298,22 +304,21 @@ fn result(app: &App, who: &Caller, answer: Paged<'_>) -> Answer {
 pub(crate) async fn everything(
     State(app): State<App>,
     Who(who): Who,
+    Asked(mut query): Asked,
     Path(id): Path<String>,
-    RawQuery(raw): RawQuery,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Answer {
-    accepts(&headers)?;
-    let mut query = query(raw.as_deref())?;
-    let limit = count(&mut query)?.max(1);
+    const LATER: [&str; 4] = ["_type", "_since", "start", "end"];
+    let limit = page_size(&mut query)?;
     let path = format!("Patient/{id}/$everything");
     let self_url = self_url(&app, &uri);
     match take(&mut query, "scope").as_deref() {
         Some("network") => {
             let purpose = headers.get("purpose-of-use").map_or(Ok("TREAT"), |v| v.to_str()).unwrap_or_default();
             let purpose = Purpose::parse(purpose).map_err(|e| Fault::bad_request(format!("Purpose-Of-Use: {e}")))?;
-            let (offset, kept) = (take(&mut query, "_offset"), take(&mut query, "_result"));
-            nothing_else(&query, "with scope=network, _count")?;
+            let (kept, offset) = kept(&mut query)?;
+            nothing_else(&query, &["scope", "_count", "_result", "_offset"], &LATER)?;
             let set = match kept {
                 Some(id) => ResultSet { id },
                 None => app.records.everything_network(&who, &id, purpose).await?,
@@ -324,7 +329,7 @@ pub(crate) async fn everything(
         Some(_) => Err(Fault::bad_request("scope is `network`, or left out for this member alone")),
         None => {
             let after = take(&mut query, "_after");
-            nothing_else(&query, "scope and _count")?;
+            nothing_else(&query, &["scope", "_count", "_after"], &LATER)?;
             let found = app.records.everything(&who, &id, after, limit).await?;
             let base = app.records.fhir_base();
             let next = found
@@ -336,7 +341,13 @@ pub(crate) async fn everything(
     }
 }
 
-pub(crate) async fn enrolment_code(State(app): State<App>, Who(who): Who, Path(id): Path<String>) -> Answer {
+pub(crate) async fn enrolment_code(
+    State(app): State<App>,
+    Who(who): Who,
+    Asked(query): Asked,
+    Path(id): Path<String>,
+) -> Answer {
+    nothing_else(&query, &[], &[])?;
     let code = app.records.enrolment_code(&who, &id).await?;
     let parameter = object([("name", "code".into()), ("valueString", code.into())]);
     let parameters = object([("resourceType", "Parameters".into()), ("parameter", Value::Array(vec![parameter]))]);
@@ -346,10 +357,12 @@ pub(crate) async fn enrolment_code(State(app): State<App>, Who(who): Who, Path(i
 pub(crate) async fn enrol(
     State(app): State<App>,
     Who(who): Who,
+    Asked(query): Asked,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
+    nothing_else(&query, &[], &[])?;
     let parameters = if body.is_empty() { Value::Null } else { content(&headers, &body)? };
     let named = |name: &str| {
         let all = parameters.get("parameter").and_then(Value::as_array).unwrap_or_default();
@@ -366,13 +379,9 @@ pub(crate) async fn enrol(
 }
 
 pub(crate) async fn unknown() -> Fault {
-    Fault::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "there is nothing at this address: the FHIR base is /fhir, its description /fhir/metadata",
-    )
+    Fault::of_status(StatusCode::NOT_FOUND)
 }
 
 pub(crate) async fn not_allowed() -> Fault {
-    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "not-supported", "this address does not take this method")
+    Fault::of_status(StatusCode::METHOD_NOT_ALLOWED)
 }

@@ -61,11 +61,19 @@ impl MemberProcess {
     /// Stops it cleanly; kills it when it does not end within fifteen seconds.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// When it had ended before, ended with a failure, or had to be killed.
     pub async fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!(
+                "{} had ended before ({status}): see {}",
+                self.plan.title,
+                self.plan.dir.join("member.log").display()
+            );
+        }
         self.stdin = None;
         match tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await {
-            Ok(_) => Ok(()),
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(status) => bail!("{} ended with a failure ({status:?})", self.plan.title),
             Err(_) => {
                 self.child.kill().await?;
                 bail!("{} did not stop within 15 seconds and was killed", self.plan.name)

@@ -56,20 +56,25 @@ impl Records {
         let wallet: Option<WalletDoc> = inner.documents.load(space::WALLET, patient.as_bytes()).await?;
         match (wallet, holder) {
             (None, Some(_)) => {
-                Err(Error::Conflict("enrol the patient at home first: $enrol without parameters".into()))
+                return Err(Error::Conflict("enrol the patient at home first: $enrol without parameters".into()));
             }
-            (Some(_), None) => Err(Error::Conflict("the patient has a wallet at this member already".into())),
+            (Some(_), None) => {
+                return Err(Error::Conflict("the patient has a wallet at this member already".into()));
+            }
             (None, None) => {
                 let root = Secret::generate();
                 let wallet =
                     WalletDoc { root: inner.kek.wrap(&wallet_context(patient), &root), grants: 0, holders: vec![] };
                 let key = holder_signer(&root, inner.config.me).public();
                 let answer = enrolled_here(inner, patient, key, inner.config.me).await?;
-                inner.pin(patient, Some(wallet), inner.config.me, key, answer).await
+                inner.pin(patient, Some(wallet), inner.config.me, key, answer).await?;
             }
             (Some(wallet), Some((member, code))) => {
                 let number = inner.config.genesis.named(member).map(|m| m.number);
-                let number = number.ok_or_else(|| Error::rule("member", "the network has no member of this name"))?;
+                let number = number.ok_or_else(|| {
+                    let names: Vec<&str> = inner.config.genesis.members.iter().map(|m| m.name.as_str()).collect();
+                    Error::rule("member", format!("is the short name of a member: one of {}", names.join(", ")))
+                })?;
                 if wallet.holders.iter().any(|h| h.member == number) {
                     return Err(Error::Conflict("the wallet has this holder already".into()));
                 }
@@ -83,9 +88,15 @@ impl Records {
                 let answer = inner.call_sealed(number, Method::Enrol, &ask).await;
                 let answer: EnrolAnswer =
                     answer.map_err(|e| Error::BadRequest(format!("the holder did not enrol the patient: {e}")))?;
-                inner.pin(patient, None, number, key, answer).await
+                inner.pin(patient, None, number, key, answer).await?;
             }
         }
+        // The list of holders is final when the answer comes, so that a grant can follow. When the network stands still,
+        // the enrolment holds all the same, and a grant says what it waits for.
+        if let Err(error) = inner.flush().await {
+            tracing::warn!(%error, "an enrolment is not final yet");
+        }
+        Ok(())
     }
 }
 

@@ -45,7 +45,7 @@ CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL);
 pub(crate) fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
-         PRAGMA cell_size_check = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384;",
+         PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -16384;",
     )?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())

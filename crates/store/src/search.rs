@@ -228,14 +228,14 @@ impl SearchPage {
 /// The condition of a search and its parameters, over `resource r`.
 pub(crate) fn condition(search: &Search, paged: bool) -> (String, Vec<Sql>) {
     let mut sql = Clause { text: "r.type = ? AND r.deleted = 0".into(), values: vec![text(&search.resource_type)] };
-    for filter in &search.filters {
-        let mut any = Vec::new();
-        for test in &filter.alternatives {
-            any.push(sql.test(&filter.param, test));
-        }
-        let (texts, values): (Vec<_>, Vec<_>) = any.into_iter().unzip();
-        let all = if texts.is_empty() { "0".to_owned() } else { texts.join(" OR ") };
-        sql.and(&format!("({all})"), values.into_iter().flatten());
+    let mut filters = Vec::new();
+    for Filter { param, alternatives } in &search.filters {
+        let (texts, values): (Vec<_>, Vec<_>) = alternatives.iter().map(|test| sql.test(param, test)).unzip();
+        filters.push(if texts.is_empty() { "0".to_owned() } else { joined(&texts, "OR") });
+        sql.values.extend(values.into_iter().flatten());
+    }
+    if !filters.is_empty() {
+        sql.and(&joined(&filters, "AND"), []);
     }
     if let Visible::Patient { id, also_types } = &search.visible {
         let exists = "EXISTS (SELECT 1 FROM member m WHERE m.patient = ? AND m.type = r.type AND m.id = r.id)";
@@ -249,6 +249,18 @@ pub(crate) fn condition(search: &Search, paged: bool) -> (String, Vec<Sql>) {
         sql.and("r.id > ?", [text(after)]);
     }
     (sql.text, sql.values)
+}
+
+/// `a OR b OR …`, halved again and again: SQLite takes an expression 1,000 deep at most, and a plain row is as deep as
+/// it is long.
+fn joined(tests: &[String], operator: &str) -> String {
+    match tests {
+        [] | [_] => format!("({})", tests.concat()),
+        _ => {
+            let (first, rest) = tests.split_at(tests.len() / 2);
+            format!("({} {operator} {})", joined(first, operator), joined(rest, operator))
+        }
+    }
 }
 
 struct Clause {

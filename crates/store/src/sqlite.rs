@@ -468,8 +468,9 @@ impl Backend for Sqlite {
         let (space, prefix) = (space.to_owned(), prefix.to_vec());
         self.ask(move |c| {
             let mut statement = c.prepare_cached(
+                // The substr of an empty key is NULL, so an empty prefix is not compared.
                 "SELECT key, value FROM document WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key > ?3)
-                 AND substr(key, 1, length(?2)) = ?2 ORDER BY key LIMIT ?4",
+                 AND (length(?2) = 0 OR substr(key, 1, length(?2)) = ?2) ORDER BY key LIMIT ?4",
             )?;
             let found = statement
                 .query_map(params![space, prefix, after, limit as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;

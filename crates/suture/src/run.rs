@@ -24,13 +24,25 @@ use wire::{
 /// Runs the member in `directory`.
 pub(crate) fn run(directory: &Path, until_stdin_closes: bool) -> Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SUTURE_LOG");
-    let filter = filter.unwrap_or_else(|_| "warn,suture=info,records=info,edge=info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter = filter.unwrap_or_else(|_| {
+        "warn,suture=info,records=info,edge=info,commonware_storage=error,commonware_p2p=error".into()
+    });
+    // A log that cannot be written, on a full disk for instance, must not take the member down: by itself the logger would
+    // panic in whatever thread has something to say.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
     let directory = directory.canonicalize().with_context(|| format!("there is no {}", directory.display()))?;
     let member = Member::read(&directory)?;
     let _lock = lock(&directory)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(&directory, member, until_stdin_closes))
+    let served = runtime.block_on(serve(&directory, member, until_stdin_closes));
+    // What still blocks a thread, a read of standard input for instance, is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 /// Takes the directory for this process, until the file is closed.

@@ -13,7 +13,10 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::Semaphore;
 
@@ -23,6 +26,8 @@ pub const PACK_OCTETS_MAX: usize = (64 << 20) + (256 << 10);
 const AT_ONCE: usize = 16;
 /// Format of a named blob.
 const FORMAT: u8 = 1;
+/// Numbers the unfinished files of this process.
+static UNFINISHED: AtomicU64 = AtomicU64::new(0);
 
 /// The name of a pack: the BLAKE3 of its octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +89,10 @@ impl Vault {
             let id = PackId(*blake3::hash(&octets).as_bytes());
             let path = pack_path(&root, owner, id);
             let there = fs::read(&path).is_ok_and(|found| blake3::hash(&found).as_bytes() == &id.0);
-            if !there {
+            if there {
+                // Who renamed it may not have come to that yet, or have been stopped before.
+                sync_folder_of(&path)?;
+            } else {
                 write(&path, &[&octets])?;
             }
             Ok(id)
@@ -184,15 +192,29 @@ fn write(path: &Path, parts: &[&[u8]]) -> Result<(), VaultError> {
             fs::File::open(above)?.sync_all()?;
         }
     }
-    let unfinished = path.with_extension("new");
-    let mut file = fs::File::create(&unfinished)?;
+    // A file of its own for each writer: two may bring the same name at the same time.
+    let unfinished = path.with_extension(format!("{}.new", UNFINISHED.fetch_add(1, Ordering::Relaxed)));
+    let written = write_new(&unfinished, parts).and_then(|()| fs::rename(&unfinished, path));
+    if let Err(error) = written {
+        // Best effort: what cannot be removed now is removed when the vault is opened.
+        drop(fs::remove_file(&unfinished));
+        return Err(error.into());
+    }
+    sync_folder_of(path)
+}
+
+fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
+    file.sync_all()
+}
+
+/// Makes durable that the file is where it is.
+fn sync_folder_of(path: &Path) -> Result<(), VaultError> {
+    let folder = path.parent().expect("a blob lies in a folder");
+    Ok(fs::File::open(folder)?.sync_all()?)
 }
 
 fn remove_unfinished(folder: &Path) -> Result<(), VaultError> {

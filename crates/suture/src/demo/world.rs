@@ -200,14 +200,13 @@ impl World {
     /// Stops all members cleanly, those too that somebody brought back after they had died.
     pub(crate) async fn stop(self) -> Result<()> {
         let stops = self.members.into_iter().map(|member| async move {
-            member.process.stop().await?;
-            MemberProcess::stop_successor(&member.plan.dir).await
+            let stopped = member.process.stop().await;
+            MemberProcess::stop_successor(&member.plan.dir).await.and(stopped)
         });
-        let mut all = Ok(());
-        for stopped in futures::future::join_all(stops).await {
-            all = all.and(stopped);
-        }
-        all
+        let failed = futures::future::join_all(stops).await.into_iter().filter_map(Result::err);
+        let failed: Vec<String> = failed.map(|error| format!("{error:#}")).collect();
+        anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
+        Ok(())
     }
 }
 
