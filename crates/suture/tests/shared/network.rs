@@ -147,7 +147,8 @@ impl Network {
         signal(demo.next().expect("the demo stays"), Signal::INT);
         let status = self.demo.end(SOON).await;
         assert!(status.success(), "the demo ended with {status}:\n{}", self.demo.said());
-        assert_eq!(self.place.processes(), [] as [u32; 0], "processes are left behind");
+        // One that somebody else started has let go of its directory, and may still be on its way out.
+        until("no process is left behind", SOON, || async { self.place.processes().is_empty().then_some(()) }).await;
         self.place
     }
 }
